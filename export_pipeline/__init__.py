@@ -1,0 +1,1 @@
+"""Export of short-video analytics events: ingest, store, and verified files."""

@@ -1,0 +1,1 @@
+"""What an event is: catalogue, derived schemas, and a realistic sample."""

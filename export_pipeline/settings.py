@@ -1,0 +1,131 @@
+"""Settings: the environment, read and checked once, as one frozen object (contract, section 9).
+
+Nothing else reads the environment, and nothing reads it at import.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from export_pipeline.errors import InvalidSetting
+
+PREFIX = "EXPORT_PIPELINE_"
+
+
+class Settings(BaseModel):
+    """Every setting. The environment variable is the field's name in capitals after the prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(Path("var"), description="Root of all state of the embedded default")
+    first_day: date = Field(
+        date(2026, 1, 1), description="First day that has a partition, as YYYY-MM-DD"
+    )
+    raw_retention_days: int = Field(90, ge=1, le=3650, description="Days that raw events are kept")
+    close_delay_minutes: int = Field(
+        120, ge=0, le=1440, description="Minutes after midnight at which a day may close"
+    )
+    export_hour: int = Field(
+        3, ge=0, le=23, description="Off-peak hour (UTC) at which the daily exports start"
+    )
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Threads that make windows"
+    )
+    window_rows: int = Field(
+        50_000, ge=1, le=10_000_000, description="Rows aimed at in a window, the unit of work of an export"
+    )
+    part_bytes: int = Field(
+        1 << 30, ge=1 << 10, description="Uncompressed bytes after which a new part file begins"
+    )
+    batch_bytes: int = Field(
+        1 << 28, ge=1 << 10, description="Bytes of landing files taken as one batch; a larger file is one"
+    )
+
+    @cached_property
+    def close_delay(self) -> timedelta:
+        """How long after its midnight a day may close."""
+        return timedelta(minutes=self.close_delay_minutes)
+
+    @cached_property
+    def root(self) -> Path:
+        """The state root as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def landing(self) -> Path:
+        """Where batches land, a folder a data type, ``users/`` for the user tables."""
+        return self.root / "landing"
+
+    @property
+    def store(self) -> Path:
+        """Where the tables' files live."""
+        return self.root / "store"
+
+    @property
+    def exports(self) -> Path:
+        """Where exports are published."""
+        return self.root / "exports"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where rejected lines are kept."""
+        return self.root / "quarantine"
+
+    @property
+    def tmp(self) -> Path:
+        """Where files are made before they are moved to their final name."""
+        return self.root / "tmp"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger's database."""
+        return self.root / "ledger.db"
+
+    @property
+    def catalog_file(self) -> Path:
+        """The Iceberg catalog's database."""
+        return self.root / "catalog.db"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of ``environ`` (default: this process's).
+
+    Raises:
+        InvalidSetting: naming the variable, its value and what would be right; also for a variable
+            with the prefix that is no setting, so that a typing error is not silently a default.
+    """
+    environ = os.environ if environ is None else environ
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    known = {variable(field): field for field in Settings.model_fields}
+    for name in sorted(given.keys() - known.keys()):
+        raise InvalidSetting(f"{name} is not a setting; `export-pipeline settings` lists them", field=name)
+    try:
+        return Settings.model_validate({known[name]: value for name, value in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = variable(str(first["loc"][0]))
+        raise InvalidSetting(f"{name} is {first['input']!r}: {first['msg']}", field=name) from None
+
+
+def describe(settings: Settings, environ: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+    """Every setting with its variable, value, description and source (``environment`` or ``default``)."""
+    environ = os.environ if environ is None else environ
+    return [
+        {
+            "name": field,
+            "variable": variable(field),
+            "value": str(settings.root if field == "home" else getattr(settings, field)),
+            "source": "environment" if variable(field) in environ else "default",
+            "description": info.description or "",
+        }
+        for field, info in Settings.model_fields.items()
+    ]
