@@ -42,7 +42,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

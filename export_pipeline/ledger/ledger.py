@@ -1,0 +1,222 @@
+"""Every read and every transition of the ledger, each one transaction."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from export_pipeline.errors import Conflict
+from export_pipeline.ledger import engine as ledger_engine
+from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
+from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions
+from export_pipeline.settings import Settings
+
+FIRST_VERSION = 1
+"""The data version of a day after the first rows came; a day without rows has version 0."""
+
+
+@dataclass(frozen=True)
+class DayState:
+    """The data version of a (data type, day) and its rows."""
+
+    version: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Days:
+    """One consistent look at a range of days of a data type.
+
+    Rows whose ``batchSequence`` is above ``watermark`` are not part of these versions.
+    """
+
+    watermark: int
+    states: Mapping[date, DayState]
+
+    def __getitem__(self, day: date) -> DayState:
+        """The state of ``day``; a day that nothing came for has version 0 and no rows."""
+        return self.states.get(day, DayState())
+
+
+class Ledger:
+    """The ledger of one deployment; safe to share between threads, cheap to open in each process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine = ledger_engine.connect(settings)
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock ``name`` between processes; the death of the holder frees it."""
+        return ledger_engine.lock(self._settings, name)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(read_only=True) as connection, connection.begin():
+            yield connection
+
+    def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
+        """Note a batch, with the next sequence number, before anything of it is written."""
+        batch_id = f"bat_{uuid.uuid4().hex}"
+        with self._engine.begin() as connection:
+            last = connection.execute(select(func.max(batches.c.sequence))).scalar() or 0
+            connection.execute(
+                insert(batches).values(
+                    id=batch_id,
+                    sequence=last + 1,
+                    target=target,
+                    source=source,
+                    state=TAKEN,
+                    files=list(files),
+                    taken_at=now,
+                )
+            )
+        return Batch(batch_id, last + 1, target, source, TAKEN, tuple(files), now, None, Counts())
+
+    def commit_batch(self, batch_id: str, counts: Counts, days: Mapping[date, int], now: datetime) -> None:
+        """End a batch whose rows are in the store: its counts, and a new version of each day it changed.
+
+        Args:
+            days: accepted rows by day, for a data type; empty for a user table.
+
+        Raises:
+            Conflict: if the batch is not in state ``taken``.
+            ValueError: if the counts do not add up.
+        """
+        if not counts.add_up():
+            raise ValueError(f"the counts of batch {batch_id} do not add up: {counts}")
+        with self._engine.begin() as connection:
+            target = self._end(connection, batch_id, COMMITTED, now, asdict(counts))
+            for day, rows in days.items():
+                if rows:
+                    connection.execute(insert(batch_days).values(batch_id=batch_id, day=day, rows=rows))
+                    self._raise_version(connection, target, day, rows, now)
+
+    def abandon_batch(self, batch_id: str, now: datetime) -> None:
+        """End a batch of which nothing is in the store and which will not be tried again."""
+        with self._engine.begin() as connection:
+            self._end(connection, batch_id, ABANDONED, now, {})
+
+    def _end(
+        self, connection: Connection, batch_id: str, state: str, now: datetime, values: Mapping[str, int]
+    ) -> str:
+        target = connection.execute(
+            update(batches)
+            .where(batches.c.id == batch_id, batches.c.state == TAKEN)
+            .values(state=state, ended_at=now, **values)
+            .returning(batches.c.target)
+        ).scalar()
+        if target is None:
+            raise Conflict(f"batch {batch_id} has ended already or does not exist", field="batchId")
+        return str(target)
+
+    def _raise_version(
+        self, connection: Connection, data_type: str, day: date, added: int, now: datetime
+    ) -> None:
+        key = (data_versions.c.data_type == data_type, data_versions.c.day == day)
+        changed = connection.execute(
+            update(data_versions)
+            .where(*key)
+            .values(
+                version=data_versions.c.version + 1,
+                rows=data_versions.c.rows + added,
+                changed_at=now,
+            )
+        )
+        if not changed.rowcount:
+            connection.execute(
+                insert(data_versions).values(
+                    data_type=data_type, day=day, version=FIRST_VERSION, rows=added, changed_at=now
+                )
+            )
+
+    def open_batches(self, target: str | None = None) -> list[Batch]:
+        """The batches that were taken and have not ended, in the order in which they were taken."""
+        query = select(batches).where(batches.c.state == TAKEN).order_by(batches.c.sequence)
+        if target is not None:
+            query = query.where(batches.c.target == target)
+        with self._reading() as connection:
+            return [_batch(row) for row in connection.execute(query)]
+
+    def last_batches(self, limit: int) -> list[Batch]:
+        """The batches taken last, newest first."""
+        query = select(batches).order_by(batches.c.sequence.desc()).limit(limit)
+        with self._reading() as connection:
+            return [_batch(row) for row in connection.execute(query)]
+
+    def totals(self, since: datetime | None = None) -> dict[str, tuple[Counts, datetime]]:
+        """By target: the sum of the counts of committed batches and when the last one was taken."""
+        sums = [func.sum(batches.c[name]) for name in COUNTS]
+        query = (
+            select(batches.c.target, func.max(batches.c.taken_at, type_=batches.c.taken_at.type), *sums)
+            .where(batches.c.state == COMMITTED)
+            .group_by(batches.c.target)
+        )
+        if since is not None:
+            query = query.where(batches.c.taken_at >= since)
+        with self._reading() as connection:
+            return {
+                target: (Counts(*(int(n) for n in numbers)), last)
+                for target, last, *numbers in connection.execute(query)
+            }
+
+    def read_days(self, data_type: str, start: date, end: date) -> Days:
+        """Versions and rows of the days from ``start`` to ``end``, and the watermark they stand for."""
+        with self._reading() as connection:
+            open_from = connection.execute(
+                select(func.min(batches.c.sequence)).where(
+                    batches.c.state == TAKEN, batches.c.target == data_type
+                )
+            ).scalar()
+            last = connection.execute(select(func.max(batches.c.sequence))).scalar() or 0
+            rows = connection.execute(
+                select(data_versions.c.day, data_versions.c.version, data_versions.c.rows).where(
+                    data_versions.c.data_type == data_type, data_versions.c.day.between(start, end)
+                )
+            )
+            states = {day: DayState(version, count) for day, version, count in rows}
+        return Days(last if open_from is None else open_from - 1, states)
+
+    def known_days(self, data_type: str) -> dict[date, DayState]:
+        """Every day of a data type that has a data version."""
+        return dict(self.read_days(data_type, date.min, date.max).states)
+
+    def suppress(self, key_hash: str, erased_at: datetime) -> None:
+        """Refuse events of the person with this keyed hash that happened not after ``erased_at``."""
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                update(suppressions)
+                .where(suppressions.c.key_hash == key_hash)
+                .values(
+                    erased_at=func.max(
+                        suppressions.c.erased_at, erased_at, type_=suppressions.c.erased_at.type
+                    )
+                )
+            )
+            if not changed.rowcount:
+                connection.execute(insert(suppressions).values(key_hash=key_hash, erased_at=erased_at))
+
+    def suppressions(self) -> pa.Table:
+        """The keyed hashes of erased people with the instant of the erasure."""
+        with self._reading() as connection:
+            rows = connection.execute(select(suppressions.c.key_hash, suppressions.c.erased_at)).all()
+        schema = pa.schema([("key_hash", pa.string()), ("erased_at", pa.timestamp("us", "UTC"))])
+        return pa.Table.from_pylist([dict(row._mapping) for row in rows], schema=schema)
+
+
+def _batch(row: Row[Any]) -> Batch:
+    return Batch(
+        row.id,
+        row.sequence,
+        row.target,
+        row.source,
+        row.state,
+        tuple(row.files),
+        row.taken_at,
+        row.ended_at,
+        Counts(*(getattr(row, name) for name in COUNTS)),
+    )

@@ -1,0 +1,89 @@
+"""The ledger's tables. A change here needs a migration in ``migrations/versions``."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+)
+from sqlalchemy.engine import Dialect
+
+
+class Instant(TypeDecorator[datetime]):
+    """A point in time, stored and returned in UTC; SQLite itself knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The instant as stored; one without a zone is an error of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The instant as stored, with its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+COUNTS = ("received", "accepted", "rejected", "duplicate", "suppressed", "unknown_keys", "drift", "clamped")
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sequence", BigInteger, nullable=False, unique=True),
+    Column("target", String, nullable=False, index=True),
+    Column("source", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("files", JSON, nullable=False),
+    Column("taken_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in COUNTS),
+    CheckConstraint("state in ('taken', 'committed', 'abandoned')", name="batches_state"),
+    CheckConstraint(
+        "state <> 'committed' or received = accepted + rejected + duplicate + suppressed",
+        name="batches_add_up",
+    ),
+)
+
+batch_days = Table(
+    "batch_days",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+)
+
+data_versions = Table(
+    "data_versions",
+    metadata,
+    Column("data_type", String, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("key_hash", String, primary_key=True),
+    Column("erased_at", Instant, nullable=False),
+)

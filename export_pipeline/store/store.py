@@ -1,0 +1,174 @@
+"""The store of one deployment: append a batch in one commit, plan the files of a range of days."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import assign_fresh_schema_ids
+from pyiceberg.table import Table
+from pyiceberg.transforms import BucketTransform, DayTransform
+from sqlalchemy.exc import OperationalError
+
+from export_pipeline.days import midnight
+from export_pipeline.errors import TransientError
+from export_pipeline.files import flush
+from export_pipeline.settings import Settings
+from export_pipeline.store.tables import PROPERTIES, TABLE_OF, USER_BUCKETS, arrow_schema, partitioning
+
+NAMESPACE = "export_pipeline"
+BUSY_SECONDS = 30
+COMMIT_ATTEMPTS = 12
+_BATCH = "batch"
+
+T = TypeVar("T")
+
+
+class Store:
+    """The Iceberg tables under the state root; cheap to open, safe beside other processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _catalog(self) -> SqlCatalog:
+        self._settings.store.mkdir(parents=True, exist_ok=True)
+        return SqlCatalog(
+            NAMESPACE,
+            uri=f"sqlite:///{self._settings.catalog_file}?timeout={BUSY_SECONDS}",
+            warehouse=self._settings.store.as_uri(),
+        )
+
+    def table(self, name: str) -> Table:
+        """The Iceberg table ``name``, made on first use, as of now."""
+        identifier = (NAMESPACE, name)
+        try:
+            return self._catalog.load_table(identifier)
+        except NoSuchTableError:
+            with suppress(NamespaceAlreadyExistsError):
+                self._catalog.create_namespace(NAMESPACE)
+            with suppress(TableAlreadyExistsError):
+                self._create(name)
+            return self._catalog.load_table(identifier)
+
+    def _create(self, name: str) -> None:
+        target = next(target for target, table in TABLE_OF.items() if table == name)
+        catalog = self._catalog
+        schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(arrow_schema(target)))
+        parts = partitioning(name)
+        fields = [
+            PartitionField(
+                schema.find_field(parts.bucket_of).field_id,
+                1001,
+                BucketTransform(USER_BUCKETS),
+                f"{parts.bucket_of}_bucket",
+            )
+        ]
+        if parts.day_of:
+            fields.insert(
+                0, PartitionField(schema.find_field(parts.day_of).field_id, 1000, DayTransform(), "day")
+            )
+        catalog.create_table(
+            (NAMESPACE, name), schema, partition_spec=PartitionSpec(*fields), properties=dict(PROPERTIES)
+        )
+
+    def append(self, table: str, chunks: Iterable[pa.Table], properties: Mapping[str, str]) -> None:
+        """Add the rows of ``chunks`` in one commit; nothing is visible before it.
+
+        Each chunk becomes one file a day and user bucket, its rows in the order given. Memory holds
+        one chunk at a time.
+
+        Args:
+            properties: kept in the snapshot; ``batch`` names the batch, see ``committed``.
+
+        Raises:
+            TransientError: if other commits won every time.
+        """
+        loaded = self.table(table)
+        arrow = schema_to_pyarrow(loaded.schema(), include_field_ids=False)
+        files: list[DataFile] = []
+        for chunk in chunks:
+            if chunk.num_rows:
+                files += _dataframe_to_data_files(loaded.metadata, chunk.cast(arrow), loaded.io)
+
+        def commit() -> None:
+            current = self.table(table)
+            with (
+                current.transaction() as transaction,
+                transaction.update_snapshot(dict(properties)).merge_append() as snapshot,
+            ):
+                for file in files:
+                    snapshot.append_data_file(file)
+            _flush_commit(current)
+
+        for file in files:
+            flush(_local(file.file_path))
+        _retrying(commit)
+
+    def committed(self, table: str, batch_id: str) -> Mapping[str, str] | None:
+        """The properties of the snapshot that added the batch, or None if none that is kept did."""
+        for snapshot in reversed(self.table(table).snapshots()):
+            if snapshot.summary and snapshot.summary.additional_properties.get(_BATCH) == batch_id:
+                return dict(snapshot.summary.additional_properties)
+        return None
+
+    def files(self, table: str, start: date | None = None, end: date | None = None) -> list[str]:
+        """The Parquet files of the table as of now that hold rows of the days given, in a fixed order.
+
+        Args:
+            start, end: days (UTC), both included; None leaves that side open. Only for event tables.
+        """
+        bounds = []
+        if start is not None:
+            bounds.append(f"timestamp >= '{midnight(start).isoformat()}'")
+        if end is not None:
+            bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
+        tasks = self.table(table).scan(row_filter=" and ".join(bounds) or AlwaysTrue()).plan_files()
+        return sorted(str(_local(task.file.file_path)) for task in tasks)
+
+
+def _local(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def _flush_commit(table: Table) -> None:
+    # The ledger is told next, and what it says must survive a power cut.
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    written = [table.metadata_location, snapshot.manifest_list] + [
+        manifest.manifest_path
+        for manifest in snapshot.manifests(table.io)
+        if manifest.added_snapshot_id == snapshot.snapshot_id
+    ]
+    for uri in written:
+        flush(_local(uri))
+
+
+def _retrying(commit: Callable[[], T]) -> T:
+    for attempt in range(COMMIT_ATTEMPTS):
+        try:
+            return commit()
+        except (CommitFailedException, ValidationException, OperationalError) as error:
+            if attempt + 1 == COMMIT_ATTEMPTS:
+                raise TransientError(
+                    f"the store was changed by others {COMMIT_ATTEMPTS} times in a row; try again"
+                ) from error
+            time.sleep(random.uniform(0.05, 0.1 * 2 ** min(attempt, 5)))
+    raise AssertionError("unreachable")

@@ -1,0 +1,75 @@
+"""The tables of the store: their columns, partitions and properties, derived from the catalogue."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import pyarrow as pa
+
+from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES, Field
+
+USER_BUCKETS = 4
+ROW_GROUP_ROWS = 32_768
+
+TABLE_OF: Mapping[str, str] = {
+    **{name: data_type.table for name, data_type in DATA_TYPES.items()},
+    **{f"users/{landing}": table.name for landing, table in USER_TABLES.items()},
+}
+"""The table of each target: a data type, or ``users/<landing folder>``."""
+
+TABLES = tuple(TABLE_OF.values())
+
+_INSTANT = pa.timestamp("us", "UTC")
+_ARROW: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "object": pa.string(),
+    "any": pa.string(),
+}
+
+PROPERTIES: Mapping[str, str] = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.parquet.compression-level": "1",
+    "write.parquet.row-group-limit": str(ROW_GROUP_ROWS),
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "1",
+    "write.delete.isolation-level": "snapshot",
+    "commit.retry.num-retries": "20",
+    "commit.retry.min-wait-ms": "50",
+    # Minima and maxima of ids would put them into manifests, out of an erasure's reach.
+    "write.metadata.metrics.default": "none",
+    "write.metadata.metrics.column.timestamp": "full",
+    "write.metadata.metrics.column.batchSequence": "full",
+}
+
+
+@dataclass(frozen=True)
+class Partitioning:
+    """How a table is partitioned: by the day of a timestamp column, if any, and by user bucket."""
+
+    day_of: str | None
+    bucket_of: str = "userId"
+
+
+def _arrow_fields(fields: Iterable[Field]) -> list[pa.Field]:
+    return [pa.field(f.name, _INSTANT if f.datetime else _ARROW[f.type], nullable=f.nullable) for f in fields]
+
+
+@cache
+def arrow_schema(target: str) -> pa.Schema:
+    """The columns of a target's table: its catalogue fields, then ``batchSequence``.
+
+    Objects are JSON text; instants are UTC with microseconds, their values whole milliseconds.
+    """
+    landing = target.removeprefix("users/")
+    fields = DATA_TYPES[target].incoming_fields if target in DATA_TYPES else USER_TABLES[landing].fields
+    return pa.schema([*_arrow_fields(fields), pa.field("batchSequence", pa.int64(), nullable=False)])
+
+
+def partitioning(table: str) -> Partitioning:
+    """The partitioning of a table: events by day and user bucket, user tables by user bucket."""
+    is_events = any(table == data_type.table for data_type in DATA_TYPES.values())
+    return Partitioning("timestamp" if is_events else None)
