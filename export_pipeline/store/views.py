@@ -1,32 +1,16 @@
 """Read-only SQL over the store: one DuckDB view a table (contract, section 9, ``query``)."""
 
-from collections.abc import Iterable
-
 import duckdb
 import pyarrow as pa
 
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.settings import Settings
+from export_pipeline.sql import literal, parquet, quoted
 from export_pipeline.store.store import Store
 from export_pipeline.store.tables import TABLE_OF, arrow_schema
 
 _READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-
-
-def quoted(name: str) -> str:
-    """``name`` as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """``text`` as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def parquet_list(files: Iterable[str]) -> str:
-    """A ``read_parquet`` call over ``files``, all of one schema."""
-    return f"read_parquet([{', '.join(map(literal, files))}])"
 
 
 def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
@@ -41,11 +25,10 @@ def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
         files = store.files(table)
         readable += files
         if files:
-            source = parquet_list(files)
+            source = parquet(files)
         else:
-            source = f"{table}_empty"
-            columns = ", ".join(f"{quoted(f.name)} {_sql_type(f.type)}" for f in arrow_schema(target))
-            connection.execute(f"create table {source} ({columns})")
+            columns = (f"null::{_sql_type(f.type)} as {quoted(f.name)}" for f in arrow_schema(target))
+            source = f"(select {', '.join(columns)} limit 0)"
         newest = "" if target in DATA_TYPES else _newest_of_key(target)
         # DuckDB's functions on zoned timestamps need an extension; in UTC plain ones say the same.
         instants = ", ".join(
