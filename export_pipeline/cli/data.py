@@ -1,0 +1,122 @@
+"""Commands that bring events in and look at them: ``sample``, ``ingest``, ``query``."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from export_pipeline.cli.output import Output, json_option, pass_output, table
+
+
+@click.command()
+@click.option(
+    "--to",
+    "to",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Directory to write to, such as the landing directory.",
+)
+@click.option("--days", type=click.IntRange(1, 3660), default=7, show_default=True, help="Days to make.")
+@click.option("--end", metavar="DATE", help="Last day, YYYY-MM-DD.  [default: yesterday, UTC]")
+@click.option(
+    "--rows-per-day",
+    type=click.IntRange(1, 100_000_000),
+    default=20_000,
+    show_default=True,
+    help="Rows of all types a day, about.",
+)
+@click.option(
+    "--users", type=click.IntRange(1, 90_000_000), default=500, show_default=True, help="Users to make."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Same seed, same bytes.")
+@json_option
+@pass_output
+def sample(
+    output: Output, to: Path, days: int, end: str | None, rows_per_day: int, users: int, seed: int
+) -> None:
+    """Write realistic landing batches as JSON Lines; the same arguments give the same bytes."""
+    from export_pipeline.days import parse_day, utc_now
+    from export_pipeline.events.sample import write_sample
+
+    last = parse_day(end, "--end") if end else utc_now().date() - timedelta(days=1)
+    with output.progress("sample", "rows") as progress:
+        written = write_sample(to, days, last, rows_per_day, users, seed, progress)
+    output.show(
+        written,
+        lambda: table(
+            ["landing", "files", "lines"],
+            [[target, counts["files"], counts["lines"]] for target, counts in written["targets"].items()],
+        ),
+    )
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH]...")
+@json_option
+@pass_output
+def ingest(output: Output, paths: Sequence[Path]) -> None:
+    """Take in the landing directory, or the files given.
+
+    Files of the landing directory are removed once they are stored; files given as PATH are kept. A path
+    tells its kind of data by the folder it is in: events, quality, ads, users/profiles, users/devices or
+    users/experiments.
+    """
+    from export_pipeline.ingest import ingest_landing, ingest_paths
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.settings import load
+    from export_pipeline.store import Store
+
+    settings = load()
+    store, ledger = Store(settings), Ledger(settings)
+    with output.progress("ingest", "lines") as progress:
+        if paths:
+            report = ingest_paths(settings, store, ledger, paths, progress=progress)
+        else:
+            report = ingest_landing(settings, store, ledger, progress=progress)
+    document = report.to_json()
+    output.show(document, lambda: _counts_table(document))
+
+
+def _counts_table(document: dict[str, Any]) -> str:
+    counts = {**document["dataTypes"], **{f"users/{name}": c for name, c in document["users"].items()}}
+    columns = ["received", "accepted", "rejected", "duplicate", "suppressed"]
+    return table(["landing", *columns], [[name, *(c[key] for key in columns)] for name, c in counts.items()])
+
+
+@click.command()
+@click.argument("sql")
+@json_option
+@pass_output
+def query(output: Output, sql: str) -> None:
+    """Run one read-only SQL statement (DuckDB) over the store; each table is a view.
+
+    Views: engagement_events, quality_events, ad_events, user_profiles, device_links,
+    experiment_assignments. Instants are UTC.
+    """
+    from export_pipeline.settings import load
+    from export_pipeline.store import Store
+    from export_pipeline.store.views import query as run
+
+    settings = load()
+    result = run(settings, Store(settings), sql)
+    if output.as_json:
+        frame = result.to_arrow_table()
+        output.show(_records(frame), "")
+    else:
+        click.echo(str(result).rstrip())
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    plain = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_string)
+    columns = [
+        column if any(is_plain(column.type) for is_plain in plain) else column.cast(pa.string())
+        for column in frame.columns
+    ]
+    return pa.table(columns, frame.column_names).to_pylist() if columns else []
+
+
+COMMANDS = (sample, ingest, query)
