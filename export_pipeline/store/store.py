@@ -119,8 +119,8 @@ class Store:
             _flush_commit(current)
 
         for file in files:
-            flush(_local(file.file_path))
-        _retrying(commit)
+            flush(local_path(file.file_path))
+        retrying(commit)
 
     def committed(self, table: str, batch_id: str) -> Mapping[str, str] | None:
         """The properties of the snapshot that added the batch, or None if none that is kept did."""
@@ -141,10 +141,11 @@ class Store:
         if end is not None:
             bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
         tasks = self.table(table).scan(row_filter=" and ".join(bounds) or AlwaysTrue()).plan_files()
-        return sorted(str(_local(task.file.file_path)) for task in tasks)
+        return sorted(str(local_path(task.file.file_path)) for task in tasks)
 
 
-def _local(uri: str) -> Path:
+def local_path(uri: str) -> Path:
+    """The path of a table's file."""
     return Path(uri.removeprefix("file://"))
 
 
@@ -158,10 +159,15 @@ def _flush_commit(table: Table) -> None:
         if manifest.added_snapshot_id == snapshot.snapshot_id
     ]
     for uri in written:
-        flush(_local(uri))
+        flush(local_path(uri))
 
 
-def _retrying(commit: Callable[[], T]) -> T:
+def retrying(commit: Callable[[], T]) -> T:
+    """The result of ``commit``, tried again while other commits win.
+
+    Raises:
+        TransientError: if they won every time.
+    """
     for attempt in range(COMMIT_ATTEMPTS):
         try:
             return commit()

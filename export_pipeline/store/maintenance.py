@@ -1,0 +1,183 @@
+"""Keeping the store small: merging files, dropping old snapshots, and removing what nothing refers to.
+
+Safe beside readers and writers: files go only when no kept snapshot reaches them, and files of commits in
+flight are protected by their age. Neither rows nor their ``batchSequence`` change.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from export_pipeline.days import midnight
+from export_pipeline.files import flush, scratch_directory
+from export_pipeline.settings import Settings
+from export_pipeline.sql import literal, parquet
+from export_pipeline.store.store import Store, local_path, retrying
+
+CHUNK_ROWS = 500_000
+SORT_MEMORY = "400MB"
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Files deleted from disk, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Removed") -> "Removed":
+        """Both together."""
+        return Removed(self.files + other.files, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """Files of one day before and after they were merged."""
+
+    day: date
+    files_before: int
+    files_after: int
+
+
+def crowded_days(store: Store, table: str, files_per_bucket: int) -> list[date]:
+    """The days of which some user bucket has more than ``files_per_bucket`` files, oldest first."""
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    for file in _live_files(store.table(table)):
+        counts[file.partition[0], file.partition[1]] += 1
+    crowded = {day for (day, _), count in counts.items() if count > files_per_bucket}
+    return [_EPOCH + timedelta(days=number) for number in sorted(crowded)]
+
+
+def compact_day(settings: Settings, store: Store, table: str, day: date) -> Compaction:
+    """Merge the files of each user bucket of a day into one run sorted by timestamp and event id.
+
+    Rows appended meanwhile stay in files of their own. Memory is bounded; sorting spills to ``tmp``.
+
+    Raises:
+        TransientError: if the files were replaced by others every time.
+    """
+
+    def attempt() -> Compaction:
+        loaded = store.table(table)
+        buckets: dict[int, list[DataFile]] = defaultdict(list)
+        for file in _live_files(loaded, day):
+            buckets[file.partition[1]].append(file)
+        old = [file for files in buckets.values() if len(files) > 1 for file in files]
+        kept = sum(len(files) for files in buckets.values()) - len(old)
+        if not old:
+            return Compaction(day, kept, kept)
+        new: list[DataFile] = []
+        with scratch_directory(settings.tmp, "compaction") as scratch:
+            for files in buckets.values():
+                if len(files) > 1:
+                    for chunk in _sorted_chunks(loaded, files, scratch):
+                        new += _dataframe_to_data_files(loaded.metadata, chunk, loaded.io)
+        for file in new:
+            flush(local_path(file.file_path))
+        with loaded.transaction() as transaction, transaction.update_snapshot().overwrite() as snapshot:
+            for file in old:
+                snapshot.delete_data_file(file)
+            for file in new:
+                snapshot.append_data_file(file)
+        return Compaction(day, kept + len(old), kept + len(new))
+
+    return retrying(attempt)
+
+
+def _sorted_chunks(table: Table, files: list[DataFile], scratch: Path) -> Iterator[pa.Table]:
+    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    with duckdb.connect(
+        config={"memory_limit": SORT_MEMORY, "temp_directory": str(scratch), "threads": 1}
+    ) as connection:
+        source = parquet(str(local_path(file.file_path)) for file in files)
+        rows = connection.sql(f'select * from {source} order by "timestamp", "eventId"')
+        pending: list[pa.RecordBatch] = []
+        for batch in rows.to_arrow_reader(32_768):
+            pending.append(batch)
+            if sum(b.num_rows for b in pending) >= CHUNK_ROWS:
+                yield pa.Table.from_batches(pending).cast(schema)
+                pending = []
+        if pending:
+            yield pa.Table.from_batches(pending).cast(schema)
+
+
+def _live_files(table: Table, day: date | None = None) -> list[DataFile]:
+    if day is None:
+        return [task.file for task in table.scan().plan_files()]
+    first, after = midnight(day).isoformat(), (midnight(day) + timedelta(days=1)).isoformat()
+    condition = f"timestamp >= {literal(first)} and timestamp < {literal(after)}"
+    return [task.file for task in table.scan(row_filter=condition).plan_files()]
+
+
+def expire_snapshots(store: Store, table: str, before: datetime, keep_batches: Collection[str]) -> Removed:
+    """Forget snapshots made before ``before`` and delete the files that only they reach.
+
+    Args:
+        before: an instant far enough in the past that no reader still reads a plan made earlier.
+        keep_batches: batches whose snapshots stay, as their end is not in the ledger yet.
+    """
+    loaded = store.table(table)
+    current = loaded.current_snapshot()
+    old = [
+        snapshot.snapshot_id
+        for snapshot in loaded.snapshots()
+        if snapshot.timestamp_ms < before.timestamp() * 1000
+        and snapshot != current
+        and (
+            snapshot.summary is None
+            or snapshot.summary.additional_properties.get("batch") not in keep_batches
+        )
+    ]
+    if not old:
+        return Removed()
+    reached = _reachable(loaded, set(old))
+    retrying(lambda: store.table(table).maintenance.expire_snapshots().by_ids(old).commit())
+    return _delete(reached - _reachable(store.table(table)))
+
+
+def sweep_orphans(store: Store, table: str, before: datetime) -> Removed:
+    """Delete files of a table last written before ``before`` that no snapshot reaches.
+
+    They are left by commits that failed or were killed. ``before`` protects commits in flight.
+    """
+    loaded = store.table(table)
+    root = local_path(loaded.location())
+    old = {path for path in root.rglob("*") if path.is_file() and path.stat().st_mtime < before.timestamp()}
+    # What is reachable is read after the listing: a file committed in between is then known.
+    return _delete(old - _reachable(store.table(table)))
+
+
+def _reachable(table: Table, snapshot_ids: Collection[int] | None = None) -> set[Path]:
+    metadata = table.metadata
+    paths = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    manifests = {}
+    for snapshot in table.snapshots():
+        if snapshot_ids is None or snapshot.snapshot_id in snapshot_ids:
+            paths.add(snapshot.manifest_list)
+            manifests.update({manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)})
+    for path, manifest in manifests.items():
+        paths.add(path)
+        entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+        paths.update(entry.data_file.file_path for entry in entries)
+    return {local_path(path) for path in paths}
+
+
+def _delete(paths: Collection[Path]) -> Removed:
+    removed = Removed()
+    for path in paths:
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        removed += Removed(1, size)
+    return removed
