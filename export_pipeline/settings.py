@@ -43,6 +43,26 @@ class Settings(BaseModel):
         1 << 28, ge=1 << 10, description="Bytes of landing files taken as one batch; a larger file is one"
     )
 
+    compaction_files: int = Field(
+        4, ge=1, le=1000, description="Files a day and user bucket may have before they are merged"
+    )
+    snapshot_hours: float = Field(
+        1, ge=0, le=720, description="Hours that replaced store files are kept for those who read them"
+    )
+    orphan_hours: float = Field(
+        24, ge=1, le=720, description="Hours after which a store file that nothing refers to is removed"
+    )
+    silence_hours: float = Field(
+        24, gt=0, le=8760, description="Hours without a landed batch after which a data type is reported"
+    )
+    quarantine_share: float = Field(
+        0.05, gt=0, le=1, description="Share of a day's received lines in quarantine that is reported"
+    )
+
+    fault_point: str = Field(
+        "", description="For tests of recovery: the point at which the process ends itself"
+    )
+
     @cached_property
     def close_delay(self) -> timedelta:
         """How long after its midnight a day may close."""

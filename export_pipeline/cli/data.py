@@ -44,10 +44,10 @@ def sample(
     with output.progress("sample", "rows") as progress:
         written = write_sample(to, days, last, rows_per_day, users, seed, progress)
     output.show(
-        written,
+        {"landing": written},
         lambda: table(
             ["landing", "files", "lines"],
-            [[target, counts["files"], counts["lines"]] for target, counts in written["targets"].items()],
+            [[target, counts["files"], counts["lines"]] for target, counts in written.items()],
         ),
     )
 

@@ -31,8 +31,8 @@ class Output:
             click.echo(text if isinstance(text, str) else text())
 
     @contextmanager
-    def progress(self, description: str, unit: str) -> Iterator[Callable[[int, int | None], None] | None]:
-        """A callback ``(done, total)`` that moves a bar on standard error, None where nobody looks."""
+    def progress(self, description: str, unit: str) -> Iterator[Callable[[int], None] | None]:
+        """A callback that moves a bar on standard error by a number of units; None where nobody looks."""
         if self.as_json or not sys.stderr.isatty():
             yield None
             return
@@ -40,11 +40,10 @@ class Output:
 
         with tqdm(desc=description, unit=unit, unit_scale=True, leave=False, file=sys.stderr) as bar:
 
-            def move(done: int, total: int | None = None) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+            def advance(count: int) -> None:
+                bar.update(count)
 
-            yield move
+            yield advance
 
 
 pass_output = click.make_pass_decorator(Output)

@@ -4,7 +4,7 @@ Safe beside readers and writers: files go only when no kept snapshot reaches the
 flight are protected by their age. Neither rows nor their ``batchSequence`` change.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -19,8 +19,9 @@ from pyiceberg.table import Table
 from export_pipeline.days import midnight
 from export_pipeline.files import flush, scratch_directory
 from export_pipeline.settings import Settings
-from export_pipeline.sql import literal, parquet
+from export_pipeline.sql import literal, parquet, quoted
 from export_pipeline.store.store import Store, local_path, retrying
+from export_pipeline.store.tables import sort_order
 
 CHUNK_ROWS = 500_000
 SORT_MEMORY = "400MB"
@@ -41,24 +42,25 @@ class Removed:
 
 @dataclass(frozen=True)
 class Compaction:
-    """Files of one day before and after they were merged."""
+    """Files of one day before and after they were merged; ``day`` is None for a user table."""
 
-    day: date
+    day: date | None
     files_before: int
     files_after: int
 
 
-def crowded_days(store: Store, table: str, files_per_bucket: int) -> list[date]:
-    """The days of which some user bucket has more than ``files_per_bucket`` files, oldest first."""
-    counts: dict[tuple[int, int], int] = defaultdict(int)
-    for file in _live_files(store.table(table)):
-        counts[file.partition[0], file.partition[1]] += 1
-    crowded = {day for (day, _), count in counts.items() if count > files_per_bucket}
-    return [_EPOCH + timedelta(days=number) for number in sorted(crowded)]
+def crowded_days(store: Store, table: str, files_per_bucket: int) -> list[date | None]:
+    """The days of which some user bucket has more than ``files_per_bucket`` files, oldest first.
+
+    A user table has no days; None stands for all of it.
+    """
+    counts = Counter(tuple(file.partition) for file in _live_files(store.table(table)))
+    crowded = {partition[:-1] for partition, count in counts.items() if count > files_per_bucket}
+    return [_EPOCH + timedelta(days=day[0]) if day else None for day in sorted(crowded)]
 
 
-def compact_day(settings: Settings, store: Store, table: str, day: date) -> Compaction:
-    """Merge the files of each user bucket of a day into one run sorted by timestamp and event id.
+def compact_day(settings: Settings, store: Store, table: str, day: date | None) -> Compaction:
+    """Merge the files of each user bucket of a day (None: of a user table) into one sorted run.
 
     Rows appended meanwhile stay in files of their own. Memory is bounded; sorting spills to ``tmp``.
 
@@ -70,7 +72,7 @@ def compact_day(settings: Settings, store: Store, table: str, day: date) -> Comp
         loaded = store.table(table)
         buckets: dict[int, list[DataFile]] = defaultdict(list)
         for file in _live_files(loaded, day):
-            buckets[file.partition[1]].append(file)
+            buckets[file.partition[-1]].append(file)
         old = [file for files in buckets.values() if len(files) > 1 for file in files]
         kept = sum(len(files) for files in buckets.values()) - len(old)
         if not old:
@@ -99,7 +101,8 @@ def _sorted_chunks(table: Table, files: list[DataFile], scratch: Path) -> Iterat
         config={"memory_limit": SORT_MEMORY, "temp_directory": str(scratch), "threads": 1}
     ) as connection:
         source = parquet(str(local_path(file.file_path)) for file in files)
-        rows = connection.sql(f'select * from {source} order by "timestamp", "eventId"')
+        order = ", ".join(map(quoted, sort_order(table.name()[-1])))
+        rows = connection.sql(f"select * from {source} order by {order}")
         pending: list[pa.RecordBatch] = []
         for batch in rows.to_arrow_reader(32_768):
             pending.append(batch)

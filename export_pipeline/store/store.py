@@ -31,7 +31,7 @@ from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
 from export_pipeline.files import flush
 from export_pipeline.settings import Settings
-from export_pipeline.store.tables import PROPERTIES, TABLE_OF, USER_BUCKETS, arrow_schema, partitioning
+from export_pipeline.store.tables import PROPERTIES, TABLE_OF, USER_BUCKETS, arrow_schema, has_days
 
 NAMESPACE = "export_pipeline"
 BUSY_SECONDS = 30
@@ -72,19 +72,11 @@ class Store:
         target = next(target for target, table in TABLE_OF.items() if table == name)
         catalog = self._catalog
         schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(arrow_schema(target)))
-        parts = partitioning(name)
-        fields = [
-            PartitionField(
-                schema.find_field(parts.bucket_of).field_id,
-                1001,
-                BucketTransform(USER_BUCKETS),
-                f"{parts.bucket_of}_bucket",
-            )
-        ]
-        if parts.day_of:
-            fields.insert(
-                0, PartitionField(schema.find_field(parts.day_of).field_id, 1000, DayTransform(), "day")
-            )
+        user, bucket = schema.find_field("userId").field_id, BucketTransform(USER_BUCKETS)
+        fields = [PartitionField(user, 1001, bucket, "userId_bucket")]
+        if has_days(name):
+            timestamp = schema.find_field("timestamp").field_id
+            fields.insert(0, PartitionField(timestamp, 1000, DayTransform(), "day"))
         catalog.create_table(
             (NAMESPACE, name), schema, partition_spec=PartitionSpec(*fields), properties=dict(PROPERTIES)
         )

@@ -1,7 +1,6 @@
 """The tables of the store: their columns, partitions and properties, derived from the catalogue."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import pyarrow as pa
@@ -46,14 +45,6 @@ PROPERTIES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Partitioning:
-    """How a table is partitioned: by the day of a timestamp column, if any, and by user bucket."""
-
-    day_of: str | None
-    bucket_of: str = "userId"
-
-
 def _arrow_fields(fields: Iterable[Field]) -> list[pa.Field]:
     return [pa.field(f.name, _INSTANT if f.datetime else _ARROW[f.type], nullable=f.nullable) for f in fields]
 
@@ -69,7 +60,14 @@ def arrow_schema(target: str) -> pa.Schema:
     return pa.schema([*_arrow_fields(fields), pa.field("batchSequence", pa.int64(), nullable=False)])
 
 
-def partitioning(table: str) -> Partitioning:
-    """The partitioning of a table: events by day and user bucket, user tables by user bucket."""
-    is_events = any(table == data_type.table for data_type in DATA_TYPES.values())
-    return Partitioning("timestamp" if is_events else None)
+def has_days(table: str) -> bool:
+    """Whether a table is partitioned by the day of ``timestamp``: event tables are, user tables are not."""
+    return any(table == data_type.table for data_type in DATA_TYPES.values())
+
+
+def sort_order(table: str) -> tuple[str, ...]:
+    """The columns by which the rows of a table's files are sorted."""
+    if has_days(table):
+        return ("timestamp", "eventId")
+    user_table = next(known for known in USER_TABLES.values() if known.name == table)
+    return (*user_table.key, user_table.newest_by)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import compact_day, crowded_days, expire_snapshots, sweep_orphans
+from export_pipeline.store.tables import arrow_schema
 from export_pipeline_tests.rows import NOON, row, table
 
 EVENTS = "engagement_events"
@@ -47,6 +48,29 @@ def test_a_day_of_many_small_files_becomes_one_sorted_file_a_bucket(settings: Se
     instants = pq.read_table(path, partitioning=None)["timestamp"].to_pylist()
     assert instants == sorted(instants)
     assert crowded_days(store, EVENTS, 4) == []
+
+
+def test_a_user_table_is_merged_as_a_whole(settings: Settings, store: Store) -> None:
+    for number in range(3):
+        link = {
+            "userId": "user_00000001",
+            "deviceId": f"device-{number}",
+            "linkedAt": NOON,
+            "batchSequence": 1,
+        }
+        store.append(
+            "device_links",
+            [pa.Table.from_pylist([link], schema=arrow_schema("users/devices"))],
+            {"batch": f"b{number}"},
+        )
+    assert crowded_days(store, "device_links", 2) == [None]
+    assert compact_day(settings, store, "device_links", None).files_after == 1
+    [path] = store.files("device_links")
+    assert pq.read_table(path, partitioning=None)["deviceId"].to_pylist() == [
+        "device-0",
+        "device-1",
+        "device-2",
+    ]
 
 
 def test_a_bucket_with_one_file_is_left_alone(settings: Settings, store: Store) -> None:

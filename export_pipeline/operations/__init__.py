@@ -1,0 +1,1 @@
+"""What an operator needs: maintenance, alerts, and the state of everything."""
