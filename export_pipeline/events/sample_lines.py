@@ -203,22 +203,20 @@ def data_values(
             return {}
 
 
-def lines(
-    rows: Rows, t: Timeline, day: date, people_texts: Mapping[str, Text], rng: np.random.Generator
-) -> Text:
+def lines(rows: Rows, t: Timeline, day: date, texts: Mapping[str, Text], rng: np.random.Generator) -> Text:
     """One landing line a row, newline included, in the order of ``rows``."""
     n = len(rows.at)
     s: Sessions = t.sessions
     event_words: Words = rng.integers(0, 1 << 64, size=(n, 2), dtype=np.uint64)
     anonymous = rows.happened < s.login[rows.session]
     columns: dict[str, Text] = {
-        "userId": people_texts["userId"].take(pa.array(rows.session + len(s.user) * anonymous)),
+        "userId": texts["userId"].take(pa.array(rows.session + len(s.user) * anonymous)),
         "timestamp": text.instants(day, rows.at),
         "eventId": text.hex_ids("evt_", event_words, 24),
         "receivedAt": text.instants(day, rows.received),
     }
     for name in ("sessionId", "deviceType", "deviceId", "country"):
-        columns[name] = people_texts[name].take(pa.array(rows.session))
+        columns[name] = texts[name].take(pa.array(rows.session))
     bounds = np.searchsorted(rows.kind, np.arange(len(rows.kinds) + 1))
     made = []
     for index, event in enumerate(rows.kinds):
@@ -235,8 +233,7 @@ def lines(
             elif field.name == "event":
                 members[field.name] = f'"{event.name}"'
             elif field.name == "contentId":
-                video = text.numbered("vid_", t.views.content[h.view], 8)
-                members[field.name] = video if event.needs_content else "null"
+                members[field.name] = _content_id(event, t, h)
             elif field.name == "currentTime":
                 position = text.hundredths(h.played // 10)
                 members[field.name] = text.where(h.view % 10 < 7, position, "null")
@@ -253,15 +250,23 @@ def _without_brace(pieces: list[Text]) -> list[Text]:
     return [str(pieces[0])[1:], *pieces[1:]]
 
 
-def people_texts(seed: int, t: Timeline, session_words: Words) -> dict[str, Text]:
+def _content_id(event: Event, t: Timeline, h: Happenings) -> Text:
+    """The video where the event needs one, and of three swipes in four."""
+    video = text.numbered("vid_", t.views.content[h.view], 8)
+    if event.needs_content:
+        return video
+    return text.where(h.view % 4 > 0, video, "null") if event.name == "swipe" else "null"
+
+
+def session_texts(seed: int, t: Timeline, rng: np.random.Generator) -> dict[str, Text]:
     """The texts that are the same in all rows of a session; ``userId`` twice, identified and anonymous."""
     s = t.sessions
+    drawn: Words = rng.integers(0, 1 << 64, size=(len(s.start), 2), dtype=np.uint64)
     device = people.device_ids(seed, s.device)
     identified = text.where(s.user >= 0, people.user_ids(s.user.clip(0)), device)
-    named = text.hex_ids("ses_", session_words, 16)
     return {
         "userId": pa.concat_arrays([identified, device]),
-        "sessionId": text.where(session_words[:, 0] % np.uint64(64) != 0, named, "null"),
+        "sessionId": text.where(drawn[:, 1] % np.uint64(64) != 0, text.hex_ids("ses_", drawn, 16), "null"),
         "deviceType": people.device_types(seed, s.device),
         "deviceId": device,
         "country": people.countries(s.home),

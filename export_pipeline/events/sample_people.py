@@ -42,7 +42,8 @@ def visitor_keys(numbers: Ints) -> Ints:
 
 def has_second_device(seed: int, users: Ints) -> Ints:
     """1 for the quarter of the users who own two devices, else 0."""
-    return (below(hashed(seed, _SECOND, users), 4) == 0).astype(np.int64)
+    owners: Ints = (below(hashed(seed, _SECOND, users), 4) == 0).astype(np.int64)
+    return owners
 
 
 def device_ids(seed: int, keys: Ints) -> Text:

@@ -22,7 +22,7 @@ FREQUENT_LATECOMERS = 5
 
 _HOURS = (20, 12, 8, 6, 5, 6, 10, 18, 26, 28, 30, 34, 42, 40, 36, 36, 38, 44, 54, 66, 78, 80, 64, 38)
 _VIEWS = (1, 1, 2, 2, 3, 3, 4, 5, 5, 6, 7, 8, 9, 10, 12, 18)
-_SECONDS = (8, 10, 12, 14, 16, 18, 20, 23, 26, 29, 33, 37, 42, 50, 62, 80)
+_SECONDS = (5, 6, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 35, 41, 52, 68)
 _PERCENT_WATCHED = (4, 8, 12, 18, 25, 35, 50, 65, 80, 95, 100, 100, 100, 100, 100, 100, 100, 200)
 _ROWS_A_SESSION = 140
 _DURATION, _TAIL = 1, 2
@@ -163,7 +163,7 @@ def _draw(part: Slice, rng: np.random.Generator, size: int) -> Timeline | None:
     stalled = chance(120) | chance(300, poor)
     stall_at = watched * rng.integers(20, 980, n) // 10_000 * 10
     stall = np.where(stalled, rng.integers(150, 6000, n), 0)
-    ad = (position % 4 == 3) & chance(900)
+    ad = (position % 3 == 2) & chance(900)
     ad_watched = np.where(ad, 10 * rng.integers(100, 1500, n), 0)
     flags: dict[Key, Bools] = {
         ("events", "impression"): np.ones(n, dtype=np.bool_),
