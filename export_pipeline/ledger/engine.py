@@ -1,13 +1,11 @@
-"""Connections to the ledger's database, its migrations, and locks between processes."""
+"""Connections to the ledger's database, and its migrations."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 
+from export_pipeline.locks import lock
 from export_pipeline.settings import Settings
 
 BUSY_SECONDS = 30
@@ -60,13 +58,3 @@ def _upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-
-@contextmanager
-def lock(settings: Settings, name: str) -> Iterator[None]:
-    """Hold the lock ``name``: one process (or thread) at a time; the death of the holder frees it."""
-    path = settings.tmp / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

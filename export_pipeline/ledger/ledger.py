@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from export_pipeline import locks
 from export_pipeline.errors import Conflict
-from export_pipeline.ledger import engine as ledger_engine
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
+from export_pipeline.ledger.engine import connect
 from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions
 from export_pipeline.settings import Settings
 
@@ -48,11 +49,11 @@ class Ledger:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine = ledger_engine.connect(settings)
+        self._engine = connect(settings)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold the lock ``name`` between processes; the death of the holder frees it."""
-        return ledger_engine.lock(self._settings, name)
+        return locks.lock(self._settings, name)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

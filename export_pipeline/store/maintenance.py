@@ -54,9 +54,13 @@ def crowded_days(store: Store, table: str, files_per_bucket: int) -> list[date |
 
     A user table has no days; None stands for all of it.
     """
-    counts = Counter(tuple(file.partition) for file in _live_files(store.table(table)))
+    counts = Counter(_partition(file) for file in _live_files(store.table(table)))
     crowded = {partition[:-1] for partition, count in counts.items() if count > files_per_bucket}
     return [_EPOCH + timedelta(days=day[0]) if day else None for day in sorted(crowded)]
+
+
+def _partition(file: DataFile) -> tuple[int, ...]:
+    return tuple(file.partition[i] for i in range(len(file.partition)))
 
 
 def compact_day(settings: Settings, store: Store, table: str, day: date | None) -> Compaction:

@@ -13,9 +13,7 @@ import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
-    NamespaceAlreadyExistsError,
     NoSuchTableError,
-    TableAlreadyExistsError,
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue
@@ -30,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
 from export_pipeline.files import flush
+from export_pipeline.locks import lock
 from export_pipeline.settings import Settings
 from export_pipeline.store.tables import PROPERTIES, TABLE_OF, USER_BUCKETS, arrow_schema, has_days
 
@@ -37,6 +36,7 @@ NAMESPACE = "export_pipeline"
 BUSY_SECONDS = 30
 COMMIT_ATTEMPTS = 12
 _BATCH = "batch"
+_LOCK = "catalog"
 
 T = TypeVar("T")
 
@@ -50,34 +50,31 @@ class Store:
     @cached_property
     def _catalog(self) -> SqlCatalog:
         self._settings.store.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(
-            NAMESPACE,
-            uri=f"sqlite:///{self._settings.catalog_file}?timeout={BUSY_SECONDS}",
-            warehouse=self._settings.store.as_uri(),
-        )
+        with lock(self._settings, _LOCK):
+            return SqlCatalog(
+                NAMESPACE,
+                uri=f"sqlite:///{self._settings.catalog_file}?timeout={BUSY_SECONDS}",
+                warehouse=self._settings.store.as_uri(),
+            )
 
     def table(self, name: str) -> Table:
         """The Iceberg table ``name``, made on first use, as of now."""
-        identifier = (NAMESPACE, name)
-        try:
-            return self._catalog.load_table(identifier)
-        except NoSuchTableError:
-            with suppress(NamespaceAlreadyExistsError):
-                self._catalog.create_namespace(NAMESPACE)
-            with suppress(TableAlreadyExistsError):
-                self._create(name)
-            return self._catalog.load_table(identifier)
+        with suppress(NoSuchTableError):
+            return self._catalog.load_table((NAMESPACE, name))
+        with lock(self._settings, _LOCK):
+            self._catalog.create_namespace_if_not_exists(NAMESPACE)
+            return self._create(name)
 
-    def _create(self, name: str) -> None:
+    def _create(self, name: str) -> Table:
         target = next(target for target, table in TABLE_OF.items() if table == name)
         catalog = self._catalog
         schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(arrow_schema(target)))
-        user, bucket = schema.find_field("userId").field_id, BucketTransform(USER_BUCKETS)
-        fields = [PartitionField(user, 1001, bucket, "userId_bucket")]
+        user = schema.find_field("userId").field_id
+        fields = [PartitionField(user, 1001, BucketTransform(USER_BUCKETS), "userId_bucket")]
         if has_days(name):
             timestamp = schema.find_field("timestamp").field_id
             fields.insert(0, PartitionField(timestamp, 1000, DayTransform(), "day"))
-        catalog.create_table(
+        return catalog.create_table_if_not_exists(
             (NAMESPACE, name), schema, partition_spec=PartitionSpec(*fields), properties=dict(PROPERTIES)
         )
 
