@@ -30,6 +30,12 @@ class Settings(BaseModel):
     export_hour: int = Field(
         3, ge=0, le=23, description="Off-peak hour (UTC) at which the daily exports start"
     )
+    export_check_minutes: int = Field(
+        15,
+        ge=1,
+        le=30,
+        description="Minutes between looks, from the export hour on, whether days have closed",
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Threads that make windows"
     )
