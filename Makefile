@@ -2,13 +2,48 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: install demo dev test test-system check bench soak clean constraints
+.PHONY: install demo dev test test-system check bench soak constraints
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --no-deps --require-hashes -r constraints.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
+
+demo: install
+	$(BIN)/python -m export_pipeline_tests.demo
+
+dev: install
+	$(BIN)/python -m export_pipeline.dagster_home -- $(BIN)/dagster dev -w workspace.yaml
+
+test: install
+	$(BIN)/pytest -n 2 -m "not soak"
+
+test-system: install
+	$(SUDO) apt-get update -qq
+	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null
+	REQUIRE_SYSTEM=1 $(BIN)/pytest -m system
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(PIP) -e '.[bench]'
+	$(BIN)/python -m benchmarks
+
+soak: install
+	$(BIN)/pytest -m soak
+
+# Pins every package with its hashes; no index is named, so any will do.
+constraints: install
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
+		--generate-hashes --quiet -o constraints.txt

@@ -1,0 +1,82 @@
+"""What is broken now, in words: rules over the ledger, for ``status`` and for the checks in the UI."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.ledger import Counts, Ledger
+from export_pipeline.settings import Settings
+
+STUCK_AFTER = timedelta(hours=1)
+SHARE_WINDOW = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something an operator should look at. ``kind`` names the rule, ``subject`` what it is about."""
+
+    kind: str
+    subject: str
+    message: str
+
+
+def alerts(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
+    """Every alert that the ledger gives reason for at ``now``."""
+    return [
+        *silent_data_types(settings, ledger, now),
+        *large_quarantine(settings, ledger, now),
+        *stuck_batches(ledger, now),
+    ]
+
+
+def silent_data_types(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
+    """Data types that landed before and have landed nothing for longer than ``silence_hours``."""
+    limit = timedelta(hours=settings.silence_hours)
+    return [
+        Alert(
+            "silence",
+            data_type,
+            f"{data_type}: nothing has landed since {last:%Y-%m-%d %H:%M} UTC, "
+            f"{_hours(now - last)} ago; more than {settings.silence_hours:g} hours is reported",
+        )
+        for data_type, (_, last) in sorted(ledger.totals().items())
+        if data_type in DATA_TYPES and now - last > limit
+    ]
+
+
+def large_quarantine(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
+    """Targets of which more than ``quarantine_share`` of the last day's lines were rejected."""
+    return [
+        Alert(
+            "quarantine",
+            target,
+            f"{target}: {counts.rejected:,} of {counts.received:,} lines ({share(counts):.1%}) of the last "
+            f"24 hours are in quarantine; more than {settings.quarantine_share:.1%} is reported. "
+            "`export-pipeline quarantine list` shows why",
+        )
+        for target, (counts, _) in sorted(ledger.totals(since=now - SHARE_WINDOW).items())
+        if share(counts) > settings.quarantine_share
+    ]
+
+
+def share(counts: Counts) -> float:
+    """The share of the received lines that was rejected, 0 if there were none."""
+    return counts.rejected / counts.received if counts.received else 0.0
+
+
+def stuck_batches(ledger: Ledger, now: datetime) -> list[Alert]:
+    """Batches that were taken long ago and have not ended; the next ingest finishes them."""
+    return [
+        Alert(
+            "stuck batch",
+            batch.target,
+            f"{batch.target}: batch {batch.id} was taken {_hours(now - batch.taken_at)} ago and is still open; "
+            "`export-pipeline ingest` finishes it",
+        )
+        for batch in ledger.open_batches()
+        if now - batch.taken_at > STUCK_AFTER
+    ]
+
+
+def _hours(duration: timedelta) -> str:
+    return f"{duration.total_seconds() / 3600:.1f} hours"
