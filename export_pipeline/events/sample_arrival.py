@@ -27,7 +27,7 @@ _FUTURE_MS = (360_000, 5 * DAY_MS)
 
 @dataclass
 class Landed:
-    """What a slice brings: lines written, by target; lines for other files (days later, target, text, count)."""
+    """What a slice brings: lines written by target; lines held back (days later, target, text, count)."""
 
     written: dict[str, int] = field(default_factory=dict)
     waiting: list[tuple[int, str, bytes, int]] = field(default_factory=list)

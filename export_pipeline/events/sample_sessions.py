@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from export_pipeline.events import sample_people as people
-from export_pipeline.events.sample_text import DAY_MS, Bools, Ints, below, hashed
+from export_pipeline.events.sample_text import DAY_MS, Bools, Ints, hashed
 
 CONTENTS = 20_000
 NEVER = 99 * DAY_MS
@@ -22,6 +22,7 @@ FREQUENT_LATECOMERS = 5
 
 _HOURS = (20, 12, 8, 6, 5, 6, 10, 18, 26, 28, 30, 34, 42, 40, 36, 36, 38, 44, 54, 66, 78, 80, 64, 38)
 _VIEWS = (1, 1, 2, 2, 3, 3, 4, 5, 5, 6, 7, 8, 9, 10, 12, 18)
+# By popularity in turn and not by the seed, so that every sample has the same share of playback.
 _SECONDS = (5, 6, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 35, 41, 52, 68)
 _PERCENT_WATCHED = (4, 8, 12, 18, 25, 35, 50, 65, 80, 95, 100, 100, 100, 100, 100, 100, 100, 200)
 _ROWS_A_SESSION = 140
@@ -152,7 +153,9 @@ def _draw(part: Slice, rng: np.random.Generator, size: int) -> Timeline | None:
     backwards = (position % 4 == 2) & ~last & chance(200)
     content[np.flatnonzero(backwards) + 1] = content[np.flatnonzero(backwards) - 1]
     drawn = hashed(part.seed, _DURATION, content)
-    duration = np.array(_SECONDS)[below(drawn, 16)] * 1000 + (drawn % np.uint64(100)).astype(np.int64) * 10
+    duration = (
+        np.array(_SECONDS)[(content * 7 + 8) % 16] * 1000 + (drawn % np.uint64(100)).astype(np.int64) * 10
+    )
     percent = np.array(_PERCENT_WATCHED)[rng.integers(0, len(_PERCENT_WATCHED), n)]
     watched = duration * percent // 1000 * 10
     offset = 10 * rng.integers(20, 100, n)

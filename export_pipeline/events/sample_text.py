@@ -52,8 +52,9 @@ def _hex_pairs() -> npt.NDArray[np.uint8]:
 
 def _hex(words: Words) -> npt.NDArray[np.uint8]:
     """The lower-case hex digits of ``words`` (rows x k): a matrix of 16k characters a row."""
-    octets = words.astype(">u8").view(np.uint8).reshape(len(words), -1)
-    return _hex_pairs()[octets].reshape(len(words), -1)
+    rows, k = words.shape
+    octets = words.astype(">u8").view(np.uint8).reshape(rows, 8 * k)
+    return _hex_pairs()[octets].reshape(rows, 16 * k)
 
 
 def _strings(characters: npt.NDArray[np.uint8]) -> Text:

@@ -35,17 +35,17 @@ def json_schema(data_type: str) -> dict[str, Any]:
         "properties": {field.name: _row_property(described, field) for field in described.row_fields},
         "required": [field.name for field in described.row_fields],
         "additionalProperties": False,
-        "allOf": _content_rule(described),
+        **_content_rule(described),
     }
 
 
-def _content_rule(data_type: DataType) -> list[dict[str, Any]]:
+def _content_rule(data_type: DataType) -> dict[str, Any]:
     """``contentId`` is a string where the event needs content."""
     names = [event.name for event in data_type.events if event.needs_content]
     if not names:
-        return []
+        return {}
     condition = {"properties": {"event": {"enum": names}}}
-    return [{"if": condition, "then": {"properties": {"contentId": {"type": "string"}}}}]
+    return {"if": condition, "then": {"properties": {"contentId": {"type": "string"}}}}
 
 
 def _row_property(data_type: DataType, field: Field) -> dict[str, Any]:
@@ -124,12 +124,13 @@ _RULES = """\
 - Rows are in the order of `timestamp`, equal ones in the order of the bytes of `eventId`.
 - `eventId` is unique in a data type. Deduplicate on it when the same day is exported again.
 - JSONL: one JSON object a line, UTF-8, lines end in `\\n`; a value that is not known is `null`.
-- CSV: quoted as RFC 4180 says, lines end in `\\n`, the header is always there. Null is an empty cell, an empty
-  string is `""`, objects and arrays are JSON.
-- CSV: a text cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return is prefixed with `'`, so that
-  a spreadsheet runs no formula. Take the prefix off to get the text. Numbers never have it, nor has JSONL.
-- CSV: `data` is spread over one column a field, `data.<field>`; `data.extra` is a JSON object of the keys that
-  are not listed here, empty if there are none."""
+- CSV: quoted as RFC 4180 says, lines end in `\\n`, the header is always there. Null is an empty cell, an
+  empty string is `""`, objects and arrays are JSON.
+- CSV: a text cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return is prefixed with `'`, so
+  that a spreadsheet runs no formula. Take the prefix off to get the text. Numbers never have it, nor has
+  JSONL.
+- CSV: `data` is spread over one column a field, `data.<field>`; `data.extra` is a JSON object of the keys
+  that are not listed here, empty if there are none."""
 
 
 def _type(field: Field) -> str:
