@@ -1,0 +1,163 @@
+"""The life of a batch: taken, read, judged, stored, ended; and what is done about one that was cut short.
+
+A batch has one moment at which it happens: the commit of the store, which carries its id, counts and days. What
+comes before leaves nothing visible and is done again with the same id, sequence number and instant, so with the
+same rows; what comes after is finished from what the commit carries. All of it runs under one lock.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from export_pipeline import faults, secrets
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.files import scratch_directory
+from export_pipeline.ingest import landing, quarantine
+from export_pipeline.ingest.lines import LineReader
+from export_pipeline.ingest.report import Report
+from export_pipeline.ingest.staging import Staging
+from export_pipeline.ingest.validation import validation
+from export_pipeline.ledger import Batch, Counts, Ledger
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+from export_pipeline.store.tables import TABLE_OF
+
+LOCK = "ingest"
+LANDING, PATHS = "landing", "paths"
+"""Where a batch came from: files that ingest claims and removes, or files that are kept."""
+
+_SCRATCH = "ingest"
+
+
+class Ingest:
+    """One run of ingest; make it with ``exclusively``."""
+
+    def __init__(
+        self, settings: Settings, store: Store, ledger: Ledger, read: Callable[[int], None] | None = None
+    ) -> None:
+        """Prepare a run; ``read`` is told the bytes of each piece of a file that was read."""
+        self._settings = settings
+        self._store = store
+        self._ledger = ledger
+        self._read = read
+        self.report = Report()
+
+    def take_landing(self, target: str, files: Sequence[str], now: datetime) -> None:
+        """Take waiting files of ``target`` as a batch and remove them once it is stored."""
+        batch = self._ledger.take_batch(target, LANDING, files, now)
+        faults.reach(self._settings, "ingest.taken")
+        self._run_landing(batch, now)
+
+    def take_paths(self, target: str, files: Sequence[Path], now: datetime) -> None:
+        """Take ``files`` as a batch and keep them."""
+        batch = self._ledger.take_batch(target, PATHS, [file.name for file in files], now)
+        faults.reach(self._settings, "ingest.taken")
+        self._store_lines(batch, files)
+        self._end(batch, now)
+
+    def _run_landing(self, batch: Batch, now: datetime) -> None:
+        files = landing.claim(self._settings, batch.target, batch.id, batch.files)
+        faults.reach(self._settings, "ingest.claimed")
+        self._store_lines(batch, files)
+        self._end(batch, now)
+
+    def recover(self, now: datetime) -> None:
+        """Put right what a run that died left behind."""
+        for scratch in self._settings.tmp.glob(f"{_SCRATCH}-*"):
+            shutil.rmtree(scratch)
+        for batch in self._ledger.open_batches():
+            if self._store.committed(TABLE_OF[batch.target], batch.id) is not None:
+                self._end(batch, now)
+            elif batch.source == LANDING:
+                self._run_landing(batch, now)
+            else:
+                quarantine.path_of(self._settings, batch).unlink(missing_ok=True)
+                self._ledger.abandon_batch(batch.id, now)
+        landing.remove_stored(self._settings)
+
+    def _store_lines(self, batch: Batch, files: Sequence[Path]) -> None:
+        settings = self._settings
+        with self._staging(batch) as staging:
+            for chunk in LineReader(files).chunks():
+                staging.add(chunk)
+                if self._read:
+                    self._read(chunk.bytes_read)
+            self._settle(batch.target, staging)
+            faults.reach(settings, "ingest.staged")
+            quarantine.write(settings, batch, staging.rejected([file.name for file in files]))
+            faults.reach(settings, "ingest.quarantined")
+            days = staging.days() if batch.target in DATA_TYPES else {}
+            self._store.append(
+                TABLE_OF[batch.target],
+                staging.rows(batch.sequence),
+                {
+                    "batch": batch.id,
+                    "counts": json.dumps(asdict(staging.counts())),
+                    "days": json.dumps({day.isoformat(): rows for day, rows in days.items()}),
+                },
+            )
+        faults.reach(settings, "ingest.stored")
+
+    @contextmanager
+    def _staging(self, batch: Batch) -> Iterator[Staging]:
+        judge = validation(batch.target, batch.taken_at, self._settings.raw_retention_days)
+        with scratch_directory(self._settings.tmp, _SCRATCH) as scratch:
+            staging = Staging(judge, scratch)
+            try:
+                yield staging
+            finally:
+                staging.close()
+
+    def _settle(self, target: str, staging: Staging) -> None:
+        suppressions = self._ledger.suppressions()
+        if suppressions.num_rows:
+            staging.suppress(suppressions, secrets.key(self._settings, "suppression"))
+        staging.settle_repeated()
+        table = TABLE_OF[target]
+        if target in DATA_TYPES:
+            for start, end in _runs(list(staging.days())):
+                staging.settle_stored(self._store.files(table, start, end))
+        else:
+            staging.settle_stored(self._store.files(table))
+
+    def _end(self, batch: Batch, now: datetime) -> None:
+        carried = self._store.committed(TABLE_OF[batch.target], batch.id)
+        assert carried is not None
+        counts = Counts(**json.loads(carried["counts"]))
+        days = {date.fromisoformat(day): rows for day, rows in json.loads(carried["days"]).items()}
+        landing.mark_stored(self._settings, batch.target, batch.id)
+        faults.reach(self._settings, "ingest.marked")
+        self._ledger.commit_batch(batch.id, counts, days, now)
+        faults.reach(self._settings, "ingest.committed")
+        landing.remove_stored(self._settings)
+        self.report.add(batch, counts, days)
+
+
+@contextmanager
+def exclusively(
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    now: datetime,
+    read: Callable[[int], None] | None = None,
+) -> Iterator[Ingest]:
+    """A run of ingest while no other one runs, after what a dead one left was put right."""
+    with ledger.lock(LOCK):
+        run = Ingest(settings, store, ledger, read)
+        run.recover(now)
+        yield run
+
+
+def _runs(days: Sequence[date]) -> list[tuple[date, date]]:
+    """``days``, sorted, as ranges without gaps."""
+    runs: list[tuple[date, date]] = []
+    for day in days:
+        if runs and day - runs[-1][1] == timedelta(days=1):
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    return runs

@@ -1,0 +1,117 @@
+"""The landing directory: which files wait, and claiming them for a batch.
+
+A claimed file moves, on the same file system, into a folder of its batch beside the waiting ones, so a file of
+the same name can land meanwhile. The folder's name says how far the batch is: ``.taken-<batch>`` while its lines
+are not in the store, ``.stored-<batch>`` from then until it is removed.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export_pipeline.errors import DamagedData
+from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
+from export_pipeline.files import flush
+from export_pipeline.settings import Settings
+
+TARGETS = (*DATA_TYPES, *(f"users/{landing}" for landing in USER_TABLES))
+"""What can land, as the folder below ``landing/``."""
+
+_TAKEN, _STORED = ".taken-", ".stored-"
+
+
+@dataclass(frozen=True)
+class WaitingFile:
+    """A file that is complete and not yet taken; ``size`` in bytes as it lies on disk."""
+
+    path: Path
+    size: int
+
+
+def folder(settings: Settings, target: str) -> Path:
+    """Where the files of ``target`` land."""
+    return settings.landing / target
+
+
+def left_alone(name: str) -> bool:
+    """Whether a file of this name is still being written or is not meant to be taken."""
+    return name.startswith((".", "_")) or name.endswith(".tmp")
+
+
+def waiting_files(settings: Settings, target: str) -> list[WaitingFile]:
+    """The files of ``target`` that can be taken, by name."""
+    return list(_files_in(folder(settings, target)))
+
+
+def _files_in(directory: Path) -> Iterator[WaitingFile]:
+    try:
+        entries = sorted(directory.iterdir(), key=lambda path: path.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DamagedData(f"{directory} cannot be listed: {error.strerror}; it must be a directory") from None
+    for path in entries:
+        if not left_alone(path.name) and path.is_file():
+            yield WaitingFile(path, path.stat().st_size)
+
+
+def cut_batch(files: Sequence[WaitingFile], limit: int) -> int:
+    """How many of ``files`` make one batch of at most ``limit`` bytes; a file above it is a batch alone."""
+    total = 0
+    for count, file in enumerate(files):
+        total += file.size
+        if total > limit and count:
+            return count
+    return len(files)
+
+
+def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) -> list[Path]:
+    """Move the waiting files of a batch into its folder and return all that are there, by name.
+
+    Done again after a death it finishes what was begun: a file that is in the folder already was claimed; one
+    that is nowhere was taken away by somebody else and is no part of the batch.
+
+    Raises:
+        DamagedData: if the landing directory cannot be written.
+    """
+    place = folder(settings, target)
+    claimed = place / f"{_TAKEN}{batch_id}"
+    try:
+        claimed.mkdir(parents=True, exist_ok=True)
+        present = {path.name for path in claimed.iterdir()}
+        for name in names:
+            if name not in present:
+                try:
+                    (place / name).rename(claimed / name)
+                except FileNotFoundError:
+                    continue
+        flush(claimed)
+        flush(place)
+    except OSError as error:
+        raise DamagedData(
+            f"{place} cannot be written: {error.strerror}; ingest must be able to move and remove its files"
+        ) from None
+    return claimed_files(settings, target, batch_id)
+
+
+def claimed_files(settings: Settings, target: str, batch_id: str) -> list[Path]:
+    """The files of a batch whose lines are not in the store yet, by name."""
+    claimed = folder(settings, target) / f"{_TAKEN}{batch_id}"
+    return sorted(claimed.iterdir(), key=lambda path: path.name) if claimed.is_dir() else []
+
+
+def mark_stored(settings: Settings, target: str, batch_id: str) -> None:
+    """Note that the lines of a batch are in the store or the quarantine, so that its files can go."""
+    place = folder(settings, target)
+    claimed = place / f"{_TAKEN}{batch_id}"
+    if claimed.is_dir():
+        claimed.rename(place / f"{_STORED}{batch_id}")
+        flush(place)
+
+
+def remove_stored(settings: Settings) -> None:
+    """Remove the files of all batches that are stored; only while no other ingest runs."""
+    for target in TARGETS:
+        for stored in folder(settings, target).glob(f"{_STORED}*"):
+            shutil.rmtree(stored)

@@ -1,0 +1,228 @@
+"""The rows of one batch between reading and storing: judged, deduplicated, counted, sorted.
+
+Rows wait in a DuckDB database of the process that spills into a scratch directory, so memory does not follow
+the batch. A line ends in exactly one way: rejected, suppressed, duplicate or accepted. Whether it is
+suppressed is asked before whether it is a duplicate, so taking an erased person's lines again counts the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from export_pipeline.ingest.lines import LINES, Chunk, Unreadable
+from export_pipeline.ingest.parsing import Parser
+from export_pipeline.ingest.validation import Validation
+from export_pipeline.ledger import Counts
+from export_pipeline.sql import literal, parquet, quoted
+
+MEMORY_LIMIT = "1GB"
+THREADS = 2
+
+ROWS_A_CHUNK = 1 << 18
+"""Rows handed to the store at a time, about: what memory holds, and what becomes a file a day and bucket."""
+
+SUPPRESSED, DUPLICATE = -1, -2
+"""What ``code`` holds for lines that are neither rejected nor stored."""
+
+
+class Staging:
+    """The staged lines of a batch: fill with ``add``, then settle, then read counts, rejects and rows."""
+
+    def __init__(self, validation: Validation, scratch: Path) -> None:
+        """Open an empty staging area that spills into the directory ``scratch``."""
+        self._validation = validation
+        self._connection = duckdb.connect(
+            config={
+                "threads": THREADS,
+                "memory_limit": MEMORY_LIMIT,
+                "temp_directory": str(scratch),
+                "preserve_insertion_order": False,
+            }
+        )
+        self._execute("set TimeZone = 'UTC'")
+        self._parser = Parser(self._connection, validation.keys, validation.objects)
+        self._parser.parse(LINES.empty_table())
+        self._execute(f"create temp table staged as {validation.sql()}")
+        self._execute(
+            "create temp table unreadable (file integer, line bigint, reason varchar, detail varchar, raw blob)"
+        )
+
+    def close(self) -> None:
+        """Free the memory and the files of the staging area."""
+        self._connection.close()
+
+    def _execute(self, sql: str, parameters: Sequence[object] = ()) -> Any:
+        return self._connection.execute(sql, parameters)
+
+    def add(self, chunk: Chunk) -> None:
+        """Judge the lines of ``chunk``."""
+        if chunk.lines.num_rows:
+            self._parser.parse(chunk.lines)
+            self._execute(f"insert into staged {self._validation.sql()}")
+        if chunk.unreadable:
+            self._refuse(chunk.unreadable)
+
+    def _refuse(self, unreadable: Sequence[Unreadable]) -> None:
+        columns = ("file", "line", "reason", "detail", "raw")
+        table = pa.table({name: [getattr(line, name) for line in unreadable] for name in columns})
+        self._connection.register("refused", table)
+        self._execute("insert into unreadable select * from refused")
+        self._connection.unregister("refused")
+
+    def suppress(self, suppressions: pa.Table, key: bytes) -> None:
+        """Set aside the rows of erased people that happened not after their erasure.
+
+        Args:
+            suppressions: columns ``key_hash`` and ``erased_at``, as the ledger keeps them.
+            key: with which an id is hashed: the hex SHA-256 of the key in hex followed by the id.
+        """
+        self._connection.register("suppressions", suppressions)
+        self._execute(
+            f"""
+            update staged set code = {SUPPRESSED} where rowid in (
+                select staged.rowid
+                from staged
+                join (select distinct "userId" from staged where code is null) as people using ("userId")
+                join suppressions on key_hash = sha256(concat(?::varchar, "userId"))
+                where code is null
+                    and staged.{quoted(self._validation.instant)} <= timezone('UTC', erased_at)
+            )""",
+            [key.hex()],
+        )
+        self._connection.unregister("suppressions")
+
+    def settle_repeated(self) -> None:
+        """Set aside every row but the first, by file and line, of those that are duplicates of each other."""
+        identity = ", ".join(map(quoted, self._validation.identity))
+        self._execute(f"""
+            update staged set code = {DUPLICATE} where rowid in (
+                select rowid from (
+                    select rowid, row_number() over (partition by {identity} order by file, line) as place
+                    from staged
+                    where code is null and hash({identity}) in (
+                        select hash({identity}) from staged where code is null group by all having count(*) > 1
+                    )
+                ) where place > 1
+            )""")
+
+    def settle_stored(self, files: Sequence[str]) -> None:
+        """Set aside the rows that are duplicates of rows in the Parquet ``files`` of the store."""
+        if not files:
+            return
+        same = " and ".join(
+            f"staged.{quoted(name)} is not distinct from stored.{quoted(name)}"
+            for name in self._validation.identity
+        )
+        columns = ", ".join(self._as_staged(name) for name in self._validation.identity)
+        self._execute(f"""
+            update staged set code = {DUPLICATE} where rowid in (
+                select staged.rowid from (select {columns} from {parquet(files)}) as stored
+                join staged on {same}
+                where code is null
+            )""")
+
+    def _as_staged(self, name: str) -> str:
+        instant = name in self._instants
+        return f"timezone('UTC', {quoted(name)}) as {quoted(name)}" if instant else quoted(name)
+
+    @property
+    def _instants(self) -> set[str]:
+        described = self._execute(
+            "select column_name, data_type from duckdb_columns where table_name = 'staged'"
+        )
+        return {name for name, kind in described.fetchall() if kind == "TIMESTAMP"}
+
+    def counts(self) -> Counts:
+        """What became of the lines. Unknown keys, drift and clamping are counted of accepted lines."""
+        row = self._execute(f"""
+            select count(*), count(*) filter (code is null), count(*) filter (code >= 0),
+                count(*) filter (code = {DUPLICATE}), count(*) filter (code = {SUPPRESSED}),
+                coalesce(sum(unknown_keys) filter (code is null), 0),
+                coalesce(sum(drift) filter (code is null), 0),
+                count(*) filter (code is null and clamped)
+            from staged""").fetchone()
+        unreadable = self._execute("select count(*) from unreadable").fetchone()[0]
+        return Counts(*map(int, row)) + Counts(received=unreadable, rejected=unreadable)
+
+    def days(self) -> dict[date, int]:
+        """The rows that are to be stored, by day (UTC)."""
+        rows = self._execute(f"""
+            select {quoted(self._validation.instant)}::date as day, count(*) from staged
+            where code is null group by day order by day""")
+        return dict(rows.fetchall())
+
+    def rejected(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rejected lines in order: ``file`` (of ``names``, by position), ``line``, ``reason``, ``field``, ``detail``, ``raw``."""
+        rules = self._validation.rules
+        self._connection.register(
+            "rules",
+            pa.table(
+                {
+                    "code": pa.array(range(len(rules)), pa.int16()),
+                    "reason": [rule.reason for rule in rules],
+                    "field": pa.array([rule.field for rule in rules], pa.string()),
+                    "detail": [rule.detail for rule in rules],
+                }
+            ),
+        )
+        self._connection.register(
+            "names",
+            pa.table({"file": pa.array(range(len(names)), pa.int32()), "name": pa.array(names, pa.string())}),
+        )
+        yield from self._connection.sql("""
+            select name as file, line, reason, field, detail, raw
+            from (
+                select file, line, reason, field, detail, raw from staged join rules using (code)
+                union all
+                select file, line, reason, null, detail, raw from unreadable
+            ) join names using (file)
+            order by names.file, line""").to_arrow_reader(1024)
+
+    def rows(self, sequence: int) -> Iterator[pa.Table]:
+        """The rows to be stored, in order of their instant, with ``sequence`` as ``batchSequence``.
+
+        Each table holds about ``ROWS_A_CHUNK`` rows, and its instants are not before those of the last.
+        """
+        instant = quoted(self._validation.instant)
+        instants = self._instants
+        columns = ", ".join(
+            f"timezone('UTC', {quoted(name)}) as {quoted(name)}" if name in instants else quoted(name)
+            for name in self._validation.columns
+        )
+        order = ", ".join(
+            f"staged.{quoted(name)}" for name in (self._validation.instant, *self._validation.identity)
+        )
+        for start, end in self._windows():
+            query = self._connection.sql(f"""
+                select {columns}, {sequence}::bigint as "batchSequence" from staged
+                where code is null and staged.{instant} >= {start} and staged.{instant} < {end}
+                order by {order}""")
+            reader = query.to_arrow_reader(ROWS_A_CHUNK)
+            held: list[pa.RecordBatch] = []
+            for batch in reader:
+                held.append(batch)
+                if sum(part.num_rows for part in held) >= ROWS_A_CHUNK:
+                    yield pa.Table.from_batches(held)
+                    held = []
+            if held:
+                yield pa.Table.from_batches(held)
+
+    def _windows(self) -> list[tuple[str, str]]:
+        # Sorting a window at a time keeps the sort in memory; a minute with more rows than that spills.
+        instant = quoted(self._validation.instant)
+        minutes = self._execute(f"""
+            select date_trunc('minute', {instant})::varchar as minute, count(*) from staged
+            where code is null group by all order by min({instant})""").fetchall()
+        windows: list[list[str]] = []
+        rows = ROWS_A_CHUNK
+        for minute, count in minutes:
+            if rows + count > ROWS_A_CHUNK and rows:
+                windows.append([f"timestamp {literal(minute)}", ""])
+                rows = 0
+            rows += count
+            windows[-1][1] = f"timestamp {literal(minute)} + interval 1 minute"
+        return [(start, end) for start, end in windows]

@@ -1,0 +1,74 @@
+"""Which days may still get rows from what has landed and is not stored: such a day is not closed."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+import duckdb
+
+from export_pipeline.days import utc_now
+from export_pipeline.errors import DamagedData
+from export_pipeline.ingest import landing
+from export_pipeline.ingest.batches import LANDING
+from export_pipeline.ingest.lines import LineReader
+from export_pipeline.ingest.parsing import Parser
+from export_pipeline.ingest.validation import validation
+from export_pipeline.ledger import Ledger
+from export_pipeline.settings import Settings
+
+READ_LIMIT = 1 << 28
+"""Bytes of waiting text above which they are not read and every day counts as waiting."""
+
+_GZIP_RATIO = 8
+_ATTEMPTS = 5
+
+
+def waiting_days(
+    settings: Settings, ledger: Ledger, data_type: str, *, now: datetime | None = None
+) -> set[date] | None:
+    """The days (UTC) of ``data_type`` for which lines wait or are being taken; None if it may be any day.
+
+    Lines that will be rejected are for no day; those that turn out duplicates or suppressed do count.
+    """
+    judged_at = now or utc_now()
+    for _ in range(_ATTEMPTS):
+        files = [
+            *((file.path, judged_at) for file in landing.waiting_files(settings, data_type)),
+            *(
+                (path, batch.taken_at)
+                for batch in ledger.open_batches(data_type)
+                if batch.source == LANDING
+                for path in landing.claimed_files(settings, data_type, batch.id)
+            ),
+        ]
+        try:
+            if sum(map(_text_bytes, {path for path, _ in files})) > READ_LIMIT:
+                return None
+            days: set[date] = set()
+            for taken_at in {taken_at for _, taken_at in files}:
+                paths = [path for path, at in files if at == taken_at]
+                days |= _days_in(paths, data_type, taken_at, settings.raw_retention_days)
+            return days
+        except (FileNotFoundError, DamagedData):
+            # An ingest that runs now has moved a file on; look again.
+            if all(path.exists() for path, _ in files):
+                raise
+    return None
+
+
+def _text_bytes(path: Path) -> int:
+    return path.stat().st_size * (_GZIP_RATIO if path.suffix == ".gz" else 1)
+
+
+def _days_in(paths: Sequence[Path], data_type: str, taken_at: datetime, retention_days: int) -> set[date]:
+    judge = validation(data_type, taken_at, retention_days)
+    days: set[date] = set()
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        parser = Parser(connection, judge.keys, judge.objects)
+        for chunk in LineReader(paths).chunks():
+            if chunk.lines.num_rows:
+                parser.parse(chunk.lines)
+                query = f"select distinct timestamp::date from ({judge.sql()}) where code is null"
+                days |= {day for (day,) in connection.execute(query).fetchall()}
+    return days
