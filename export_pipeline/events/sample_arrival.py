@@ -52,7 +52,7 @@ def land(to: Path, part: Slice, day: date, end: date) -> Landed:
         made = lines(rows, t, day, texts, rng)
         needs_content = np.array([kind.needs_content for kind in rows.kinds])[rows.kind]
         has_data = np.array([bool(kind.fields) for kind in rows.kinds])[rows.kind]
-        made = disturb(made, needs_content, has_data, rng)
+        made = disturb(made, day, needs_content, has_data, rng)
         days_later = rows.received // DAY_MS
         elsewhere = late | (days_later > 0)
         here = np.flatnonzero(~elsewhere)

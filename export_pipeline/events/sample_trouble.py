@@ -4,6 +4,7 @@ Works on finished lines: picks some, and changes their text.
 """
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +15,20 @@ from export_pipeline.events.sample_text import Bools, Ints, Text
 MALFORMED, EXTRA_DATA, EXTRA_KEY, DRIFT = 20, 15, 3, 6
 """Lines in 10,000: malformed; unknown keys in ``data``; an unknown key; a ``data`` field of another type."""
 
-_DATE = r'"timestamp":"\d{4}-\d\d-\d\d'
+_STALE_DAYS = 400
 
 _BROKEN: tuple[tuple[str, str], ...] = (
     (r"(?s)^(.{150}).*$", r"\1" + "\n"),
     (r'"userId":"[^"]*",', ""),
     (r'"event":"[A-Za-z]*"', r'"event":"videoTeleported"'),
     (r'("timestamp":"[^"]*)Z"', r'\1"'),
-    (_DATE, r'"timestamp":"2019-03-31'),
     (r'"deviceType":"[a-z]*"', r'"deviceType":7'),
     (r'"timestamp":"[^"]*"', r'"timestamp":"yesterday, about noon"'),
     (r"(?s)^.*$", '["watchProgress","ios"]' + "\n"),
     (r'"event":"[A-Za-z]*",', ""),
     (r"(?s)^.*$", "<html><body>502 Bad Gateway</body></html>\n"),
-    (r'"contentId":"[^"]*"', r'"contentId":null'),
 )
+_NO_CONTENT = (r'"contentId":"[^"]*"', r'"contentId":null')
 
 _EXTRA_DATA = (
     r'"droppedFrames":3,',
@@ -60,11 +60,11 @@ def _in_turn(lines: Text, changes: Sequence[tuple[str, str]], turn: int) -> Text
     return pa.concat_arrays(groups).take(pa.array(before[index % len(changes)] + index // len(changes)))
 
 
-def disturb(lines: Text, needs_content: Bools, has_data: Bools, rng: np.random.Generator) -> Text:
+def disturb(lines: Text, day: date, needs_content: Bools, has_data: Bools, rng: np.random.Generator) -> Text:
     """The same lines with trouble in some of them; their number and order stay.
 
     ``needs_content`` marks the rows of events that must have a ``contentId``, ``has_data`` those whose
-    ``data`` has fields.
+    ``data`` has fields. Stale timestamps lie more than a year before ``day``.
     """
     if not len(lines):
         return lines
@@ -76,9 +76,11 @@ def disturb(lines: Text, needs_content: Bools, has_data: Bools, rng: np.random.G
         if len(rows):
             replaced.append((rows, _in_turn(lines.take(pa.array(rows)), changes, turn)))
 
+    stale = f'"timestamp":"{day - timedelta(days=_STALE_DAYS)}'
+    breaks = [*_BROKEN, (r'"timestamp":"\d{4}-\d\d-\d\d', stale)]
     broken = fate < MALFORMED
-    change(np.flatnonzero(broken & needs_content), _BROKEN)
-    change(np.flatnonzero(broken & ~needs_content), _BROKEN[:-1])
+    change(np.flatnonzero(broken & needs_content), [*breaks, _NO_CONTENT])
+    change(np.flatnonzero(broken & ~needs_content), breaks)
     low, high = MALFORMED, MALFORMED + EXTRA_DATA
     extra = [(r'"data":\{', r'"data":{' + member) for member in _EXTRA_DATA]
     change(np.flatnonzero((fate >= low) & (fate < high) & has_data), extra)
