@@ -1,9 +1,11 @@
 """DAGSTER_HOME: the folder under the state root where the Dagster instance keeps its state.
 
-``python -m export_pipeline.dagster_home`` prepares it and prints its path, for shell commands such as
-``DAGSTER_HOME=$(python -m export_pipeline.dagster_home) dagster dev -w workspace.yaml``.
+``python -m export_pipeline.dagster_home -- COMMAND…`` prepares it and runs COMMAND with DAGSTER_HOME set,
+such as ``dagster dev -w workspace.yaml``; without a command it prints the path.
 """
 
+import os
+import sys
 from pathlib import Path
 
 from export_pipeline.errors import ExportPipelineError, InvalidSetting
@@ -22,7 +24,7 @@ def prepare(settings: Settings) -> Path:
     """
     if not INSTANCE_FILE.is_file():
         raise InvalidSetting(
-            f"{INSTANCE_FILE} does not exist; run from a source tree, or set DAGSTER_HOME to a folder of yours",
+            f"{INSTANCE_FILE} does not exist; run from a source tree, or set DAGSTER_HOME yourself",
             field="DAGSTER_HOME",
         )
     home = settings.root / "dagster"
@@ -32,8 +34,19 @@ def prepare(settings: Settings) -> Path:
     return home
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Prepare the folder; become the command after ``--``, or print the folder's path."""
     try:
-        print(prepare(load()))
+        home = prepare(load())
     except ExportPipelineError as error:
         raise SystemExit(f"Error: {error.message}") from None
+    command = arguments[1:] if arguments[:1] == ["--"] else arguments
+    if not command:
+        print(home)
+        return
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,37 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from export_pipeline.dagster_home import INSTANCE_FILE, prepare
+from export_pipeline.settings import Settings
+
+
+def test_the_home_holds_the_tree_s_instance_file(settings: Settings) -> None:
+    home = prepare(settings)
+    assert home == settings.root / "dagster"
+    assert (home / "dagster.yaml").read_bytes() == INSTANCE_FILE.read_bytes()
+
+
+def test_a_changed_copy_is_put_right(settings: Settings) -> None:
+    copy = prepare(settings) / "dagster.yaml"
+    copy.write_text("telemetry: {enabled: true}\n")
+    prepare(settings)
+    assert copy.read_bytes() == INSTANCE_FILE.read_bytes()
+
+
+def test_a_command_runs_with_the_home_set(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "export_pipeline.dagster_home", "--"]
+    command = [sys.executable, "-c", "import os; print(os.environ['DAGSTER_HOME'])"]
+    environ = {**os.environ, "EXPORT_PIPELINE_HOME": str(tmp_path)}
+    done = subprocess.run([*program, *command], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "dagster")
+
+
+def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path) -> None:
+    environ = {**os.environ, "EXPORT_PIPELINE_HOME": str(tmp_path), "EXPORT_PIPELINE_EXPORT_HOUR": "24"}
+    program = [sys.executable, "-m", "export_pipeline.dagster_home"]
+    done = subprocess.run(program, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: EXPORT_PIPELINE_EXPORT_HOUR is '24'")
+    assert len(done.stderr.splitlines()) == 1
