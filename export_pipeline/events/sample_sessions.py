@@ -26,7 +26,7 @@ _VIEWS = (1, 1, 2, 2, 3, 3, 4, 5, 5, 6, 7, 8, 9, 10, 12, 18)
 _SECONDS = (5, 6, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 35, 41, 52, 68)
 _PERCENT_WATCHED = (4, 8, 12, 18, 25, 35, 50, 65, 80, 95, 100, 100, 100, 100, 100, 100, 100, 200)
 _ROWS_A_SESSION = 140
-_DURATION, _TAIL = 1, 2
+_DURATION = 1
 
 Key = tuple[str, str]
 """A data type's name and an event's."""
