@@ -1,10 +1,10 @@
 """Which daily exports are due: closed days, yesterday and a few before it, that are not exported yet."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from export_pipeline.days import days_between, oldest_kept_day
+from export_pipeline.days import close_instant, days_between, oldest_kept_day
 from export_pipeline.settings import Settings
 
 CATCH_UP_DAYS = 7
@@ -58,3 +58,12 @@ def due_exports(
         if still_open := tuple(t for t in missing if t not in now_due):
             waiting[day] = still_open
     return Due(ready, waiting)
+
+
+def is_closed(day: date, now: datetime, settings: Settings, waiting: Collection[date] | None) -> bool:
+    """Whether ``day`` is closed at ``now`` (contract, section 3).
+
+    Args:
+        waiting: the days of the data type for which something landed and waits; None if it could be any day.
+    """
+    return now >= close_instant(day, settings.close_delay) and waiting is not None and day not in waiting

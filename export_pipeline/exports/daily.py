@@ -1,0 +1,202 @@
+"""The daily partitions: one export a data type, format and day, in versions (contract, sections 3 and 8).
+
+Owns their names, when an existing version stands, and what a new one replaces.
+"""
+
+import json
+import re
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+
+from export_pipeline.days import check_range, parse_day
+from export_pipeline.errors import DamagedData
+from export_pipeline.exports.comparing import compare
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.making import Made, Sources, Waiting, closed, make, seal, workers
+from export_pipeline.exports.manifest import InvalidManifest, Manifest, Replaces, from_json
+from export_pipeline.exports.publishing import publish, room, scratch
+from export_pipeline.exports.request import ExportRequest, Format, check_data_types, check_format
+from export_pipeline.exports.verification import export_problems
+from export_pipeline.exports.writing import Progress
+from export_pipeline.faults import reach
+from export_pipeline.files import to_json, write_atomically
+from export_pipeline.ledger import Ledger
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+
+_VERSION = re.compile(r"v([1-9][0-9]*)", re.ASCII)
+_SCRATCH = "export-"
+
+
+@dataclass(frozen=True)
+class DailyExport:
+    """A published daily partition. ``created``: this call wrote its files; ``seconds``: how long it took."""
+
+    manifest: Manifest
+    path: Path
+    created: bool
+    seconds: float
+
+    @property
+    def data_version(self) -> int:
+        """The data version of the day that the files stand for."""
+        return self.manifest.days[0].data_version
+
+    @property
+    def rows(self) -> int:
+        """Rows in the files."""
+        return self.manifest.row_count
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the part files."""
+        return self.manifest.total_bytes
+
+    @property
+    def sha256(self) -> tuple[str, ...]:
+        """The SHA-256 of each part file, in order."""
+        return tuple(file.sha256 for file in self.manifest.files)
+
+
+def daily_folder(settings: Settings, data_type: str, format: str, day: date) -> Path:
+    """The directory of a partition's versions."""
+    return settings.exports / "daily" / data_type / format / day.isoformat()
+
+
+def live_daily(settings: Settings, data_type: str, format: str, day: date) -> DailyExport | None:
+    """The highest published version of a partition, unread; None if there is none.
+
+    Raises:
+        DamagedData: if its manifest cannot be read, naming it.
+    """
+    versions = _versions(daily_folder(settings, data_type, format, day))
+    if not versions:
+        return None
+    path = daily_folder(settings, data_type, format, day) / f"v{versions[-1]}"
+    return DailyExport(_manifest(path, settings), path, created=False, seconds=0.0)
+
+
+def export_day(
+    data_type: str,
+    format: str,
+    day: date,
+    *,
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    now: datetime,
+    waiting: Waiting = lambda _: (),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> DailyExport:
+    """Publish a partition, or find that the version there is stands.
+
+    The live version stands as long as the day's data version is the one it was made from and its files are
+    intact. Damaged, it is made again under the same name: the same rows give the same bytes. Rows
+    changed, the next version is made and says what it replaces; the older one stays.
+
+    Args:
+        day: a day (UTC), not in the future.
+        waiting: which days something landed waits for; decides ``complete`` in the manifest.
+        executor: where windows are encoded and read back; default: threads.
+        progress: told the number of rows just written.
+
+    Raises:
+        InvalidRequest: if the data type, the format or the day does not exist.
+        OutsideRetention: if the day is no longer kept.
+        DamagedData, TransientError, StorageFull: see ``making.make``.
+    """
+    began = time.monotonic()
+    (kind,) = check_data_types([data_type])
+    request = ExportRequest(day, day, (kind,), check_format(format))
+    check_range(day, day, now, settings.raw_retention_days)
+    with ledger.lock(f"daily-{data_type}-{format}-{day}"), workers(settings, executor) as pool:
+        sources = Sources(settings, store, ledger, pool, waiting)
+        standing = _standing(request, sources)
+        if standing:
+            standing = _completed(standing, sources, now)
+            return replace(standing, seconds=time.monotonic() - began)
+        with scratch(settings.tmp / "exports", _SCRATCH) as made_in, room(settings.exports):
+            folder, made = make(made_in, request, sources, progress)
+            manifest, final = _seal(folder, made_in, made, sources, now)
+            publish(folder, final)
+            reach(settings, "export.published")
+        return DailyExport(manifest, final, created=True, seconds=time.monotonic() - began)
+
+
+def _standing(request: ExportRequest, sources: Sources) -> DailyExport | None:
+    """The live version, if it was made from the data version of now and is intact."""
+    (data_type,), day = request.data_types, request.start
+    try:
+        live = live_daily(sources.settings, data_type, request.format, day)
+    except DamagedData:
+        return None
+    if live is None:
+        return None
+    state = sources.ledger.read_days(data_type, day, day)[day]
+    if live.data_version != state.version or export_problems(live.path):
+        return None
+    return live
+
+
+def _completed(standing: DailyExport, sources: Sources, now: datetime) -> DailyExport:
+    """The version with its manifest brought up to date, if its day has closed since it was made."""
+    manifest = standing.manifest
+    if manifest.complete or not closed(manifest.data_types[0], manifest.start, manifest.end, sources, now):
+        return standing
+    manifest = replace(manifest, complete=True)
+    write_atomically(standing.path / MANIFEST, to_json(manifest.to_json()))
+    return replace(standing, manifest=manifest)
+
+
+def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: datetime) -> tuple[Manifest, Path]:
+    request = made.request
+    (data_type,), day, data_version = request.data_types, request.start, made.days[0].data_version
+    versions = daily_folder(sources.settings, data_type, request.format, day)
+    version, replaces = 1, None
+    for number in reversed(_versions(versions)):
+        try:
+            before = _manifest(versions / f"v{number}", sources.settings)
+        except DamagedData:
+            version = max(version, number)
+            continue
+        if before.days[0].data_version == data_version:
+            version, replaces = number, before.replaces
+        else:
+            version = max(version, number + 1)
+            added, removed = compare(versions / f"v{number}", before, folder, made.files, made_in / "spill")
+            replaces = Replaces(before.export_id, before.version, added, removed)
+        break
+    manifest = seal(
+        folder,
+        made,
+        export_id=f"exp_{data_type}_{request.format}_{day:%Y%m%d}_v{version}",
+        kind="daily",
+        version=version,
+        replaces=replaces,
+        sources=sources,
+        now=now,
+    )
+    return manifest, versions / f"v{version}"
+
+
+def _versions(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return sorted(int(found[1]) for path in folder.iterdir() if (found := _VERSION.fullmatch(path.name)))
+
+
+def _manifest(path: Path, settings: Settings) -> Manifest:
+    name = (path / MANIFEST).relative_to(settings.root)
+    try:
+        return from_json(json.loads((path / MANIFEST).read_bytes()))
+    except (OSError, ValueError, InvalidManifest) as error:
+        raise DamagedData(f"{name} cannot be read: {error}") from None
+
+
+def parse_daily(data_type: str, format: str, day: str) -> tuple[str, Format, date]:
+    """The partition that plain texts name; anything else is ``InvalidRequest``."""
+    return check_data_types([data_type])[0], check_format(format), parse_day(day, "day")

@@ -1,0 +1,215 @@
+"""Making an export: from a request to a whole directory, ready to be published.
+
+Owns what of the store belongs to it: one look at the ledger, the files planned after it, and both
+checked again before anything is published.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from export_pipeline.days import close_instant, days_between
+from export_pipeline.errors import DamagedData, TransientError
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
+from export_pipeline.exports.request import ExportRequest
+from export_pipeline.exports.scanning import FileGone, Scan
+from export_pipeline.exports.spans import RowsChanged
+from export_pipeline.exports.writing import Progress, Shape, write_data_type
+from export_pipeline.faults import reach
+from export_pipeline.files import flush, to_json
+from export_pipeline.ledger import Days, Ledger
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+
+ATTEMPTS = 4
+_TASKS_A_WORKER = 2
+
+Waiting = Callable[[str], Collection[date] | None]
+"""The days of a data type for which something landed and waits; None where it could be any day."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where rows come from and what works on them."""
+
+    settings: Settings
+    store: Store
+    ledger: Ledger
+    executor: Executor
+    waiting: Waiting
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files of an export that is not yet published, and the versions they stand for."""
+
+    request: ExportRequest
+    days: tuple[DayEntry, ...]
+    files: tuple[FileEntry, ...]
+
+
+@contextmanager
+def workers(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
+    """``executor``, or threads as many as the settings say, for the length of the block."""
+    if executor is not None:
+        yield executor
+        return
+    threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="export")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def make(
+    scratch: Path, request: ExportRequest, sources: Sources, progress: Progress | None
+) -> tuple[Path, Made]:
+    """Write the files that ``request`` asks for, all but the manifest, to a new directory in ``scratch``.
+
+    Raises:
+        DamagedData: if a store file is missing or damaged, naming it, or the files read back wrong.
+        TransientError: if the rows were changed by others every time.
+        StorageFull: if there is no room.
+    """
+    gone: str | None = None
+    miscounted: str | None = None
+    for attempt in range(ATTEMPTS):
+        folder = scratch / f"attempt-{attempt}"
+        folder.mkdir()
+        looks = {name: _look(sources.ledger, name, request) for name in request.data_types}
+        try:
+            made = _write(folder, scratch / "spill", request, looks, sources, progress)
+        except FileGone as error:
+            if error.path == gone:
+                raise DamagedData(f"store file {_relative(gone, sources.settings)} is missing") from None
+            gone = error.path
+        except RowsChanged:
+            pass
+        else:
+            reach(sources.settings, "export.written")
+            miscounted = _miscounted(made, looks)
+            again = {name: _look(sources.ledger, name, request).states for name in looks}
+            if not miscounted and all(again[name] == looks[name].states for name in looks):
+                return folder, made
+        shutil.rmtree(folder)
+    if miscounted:
+        raise DamagedData(miscounted)
+    raise TransientError(f"the rows asked for were changed by others {ATTEMPTS} times in a row; try again")
+
+
+def _look(ledger: Ledger, data_type: str, request: ExportRequest) -> Days:
+    return ledger.read_days(data_type, request.start, request.end)
+
+
+def _write(
+    folder: Path,
+    spill: Path,
+    request: ExportRequest,
+    looks: dict[str, Days],
+    sources: Sources,
+    progress: Progress | None,
+) -> Made:
+    settings = sources.settings
+    shape = Shape(
+        request.format,
+        request.compression,
+        settings.window_rows,
+        settings.part_bytes,
+        _TASKS_A_WORKER * settings.workers,
+    )
+    days: list[DayEntry] = []
+    files: list[FileEntry] = []
+    for data_type, look in looks.items():
+        scans = [
+            _scan(data_type, day, look, spill, request, sources)
+            for day in days_between(request.start, request.end)
+            if look[day].rows
+        ]
+        try:
+            written = write_data_type(folder, data_type, scans, shape, sources.executor, progress)
+        except DamagedData as error:
+            message = error.message.replace(f"{settings.root}{os.sep}", "")
+            raise DamagedData(message) from None
+        for day in days_between(request.start, request.end):
+            days.append(DayEntry(day, data_type, look[day].version, written.days.get(day, 0)))
+        files += written.files
+        reach(settings, f"export.{data_type}")
+    return Made(request, tuple(days), tuple(files))
+
+
+def _miscounted(made: Made, looks: dict[str, Days]) -> str | None:
+    """Where an export of all rows does not have as many as the ledger counted in."""
+    if made.request.filters:
+        return None
+    for day in made.days:
+        if day.rows != (counted := looks[day.data_type][day.date].rows):
+            return (
+                f"the store has {day.rows} rows of {day.data_type} on {day.date}; the ledger counts {counted}"
+            )
+    return None
+
+
+def _scan(
+    data_type: str, day: date, look: Days, spill: Path, request: ExportRequest, sources: Sources
+) -> Scan:
+    files = sources.store.files(DATA_TYPES[data_type].table, day, day)
+    return Scan(data_type, day, tuple(files), look.watermark, request.filters, str(spill))
+
+
+def _relative(path: str, settings: Settings) -> str:
+    return os.path.relpath(path, settings.root)
+
+
+def seal(
+    folder: Path,
+    made: Made,
+    *,
+    export_id: str,
+    kind: str,
+    version: int,
+    replaces: Replaces | None,
+    sources: Sources,
+    now: datetime,
+) -> Manifest:
+    """Write the manifest of what was made, last, and flush the directory to disk."""
+    request = made.request
+    manifest = Manifest(
+        export_id=export_id,
+        kind=kind,
+        start=request.start,
+        end=request.end,
+        data_types=request.data_types,
+        format=request.format,
+        compression=request.compression,
+        content_ids=request.filters.content_ids,
+        event_types=request.filters.event_types,
+        user_count=len(request.filters.user_ids),
+        version=version,
+        replaces=replaces,
+        complete=all(closed(name, request.start, request.end, sources, now) for name in request.data_types),
+        days=made.days,
+        files=made.files,
+        created_at=instant_text(now),
+    )
+    with open(folder / MANIFEST, "xb") as file:
+        file.write(to_json(manifest.to_json()))
+        file.flush()
+        os.fsync(file.fileno())
+    flush(folder)
+    reach(sources.settings, "export.sealed")
+    return manifest
+
+
+def closed(data_type: str, start: date, end: date, sources: Sources, now: datetime) -> bool:
+    """Whether every day of the range is closed at ``now`` (contract, section 3)."""
+    if now < close_instant(end, sources.settings.close_delay):
+        return False
+    waiting = sources.waiting(data_type)
+    return waiting is not None and not any(start <= day <= end for day in waiting)

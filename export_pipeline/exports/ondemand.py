@@ -1,0 +1,88 @@
+"""An export into a directory of the caller's choice (contract, section 9, ``export``)."""
+
+import secrets
+from concurrent.futures import Executor
+from datetime import datetime
+from pathlib import Path
+
+from export_pipeline.errors import Conflict, InvalidRequest
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.making import Sources, Waiting, make, seal, workers
+from export_pipeline.exports.manifest import Manifest
+from export_pipeline.exports.publishing import publish, room, scratch
+from export_pipeline.exports.request import ExportRequest
+from export_pipeline.exports.writing import Progress
+from export_pipeline.ledger import Ledger
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+
+
+def write_export(
+    request: ExportRequest,
+    out: Path,
+    *,
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    now: datetime,
+    waiting: Waiting = lambda _: (),
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Make the export that ``request`` asks for, as the directory ``out``, whole or not at all.
+
+    Args:
+        out: absent or empty, or with ``overwrite`` an export to be replaced; outside the state root.
+        waiting: which days something landed waits for; decides ``complete`` in the manifest.
+        executor: where windows are encoded and read back; default: threads.
+        progress: told the number of rows just written.
+
+    Raises:
+        InvalidRequest: if ``out`` is inside the state root, holds it, or is a file.
+        Conflict: if ``out`` is not empty.
+        DamagedData, TransientError, StorageFull: see ``making.make``.
+    """
+    final = _checked(out, settings, overwrite)
+    with (
+        scratch(final.parent, f".{final.name}.export-") as made_in,
+        room(final.parent),
+        workers(settings, executor) as pool,
+    ):
+        sources = Sources(settings, store, ledger, pool, waiting)
+        folder, made = make(made_in, request, sources, progress)
+        manifest = seal(
+            folder,
+            made,
+            export_id=f"exp_{secrets.token_hex(12)}",
+            kind="on_demand",
+            version=1,
+            replaces=None,
+            sources=sources,
+            now=now,
+        )
+        _checked(out, settings, overwrite)
+        publish(folder, final)
+        return manifest
+
+
+def _checked(out: Path, settings: Settings, overwrite: bool) -> Path:
+    final, root = out.expanduser().resolve(), settings.root.resolve()
+    if final.is_relative_to(root) or root.is_relative_to(final):
+        raise InvalidRequest(
+            f"out is {out}; it must be a directory outside the state root, {root}", field="out"
+        )
+    if final.exists() and not final.is_dir():
+        raise InvalidRequest(f"out is {out}, a file; it must be a directory, absent or empty", field="out")
+    if final.exists() and any(final.iterdir()):
+        if not overwrite:
+            raise Conflict(
+                f"out is {out}, which is not empty; it must be absent or empty, or overwriting asked for",
+                field="out",
+            )
+        if not (final / MANIFEST).is_file():
+            raise Conflict(
+                f"out is {out}, which holds something else than an export; only an export is overwritten",
+                field="out",
+            )
+    return final

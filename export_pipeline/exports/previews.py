@@ -1,0 +1,29 @@
+"""A look at the first rows of an export, without ids and free text, for metadata that many can read."""
+
+import gzip
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+
+from export_pipeline.exports.manifest import Manifest
+
+PREVIEW_ROWS = 10
+_COLUMNS = ("event", "timestamp", "deviceType", "country", "receivedAt", "dataType")
+
+
+def preview(path: Path, manifest: Manifest, rows: int = PREVIEW_ROWS) -> pd.DataFrame:
+    """The first rows of the export in ``path``: only columns that say nothing of a person."""
+    file = next((file for file in manifest.files if file.rows), None)
+    if file is None:
+        return pd.DataFrame(columns=list(_COLUMNS))
+    name = path / file.name
+    with gzip.open(name, "rb") if manifest.compression == "gzip" else open(name, "rb") as content:
+        if manifest.format == "csv":
+            return pd.read_csv(content, dtype=str, nrows=rows, usecols=list(_COLUMNS), keep_default_na=False)[
+                list(_COLUMNS)
+            ]
+        lines = b"".join(islice(content, rows))
+    frame = pd.read_json(BytesIO(lines), lines=True, dtype=False, convert_dates=False)
+    return frame[list(_COLUMNS)]

@@ -1,0 +1,144 @@
+"""Reading export files back: bytes from the disk, unpacked by zlib, their rows checked block by block.
+
+Owns the walk over a part file, in bounded memory, and what is wrong with its bytes; what is wrong
+with its rows is found by ``rows``.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.rows import Content, Problem, check
+
+BLOCK_BYTES = 1 << 24
+_READ_BYTES = 1 << 20
+_GZIP = 31
+
+
+@dataclass(frozen=True)
+class Range:
+    """Consecutive bytes of a part file that hold whole rows and, compressed, whole gzip members.
+
+    ``header``: the file's first bytes are among them.
+    """
+
+    path: str
+    data_type: str
+    format: str
+    compression: str
+    offset: int
+    length: int
+    header: bool
+
+
+def read_range(span: Range) -> Content:
+    """What a range of a part holds; several can be read side by side."""
+    with open(span.path, "rb") as file:
+        file.seek(span.offset)
+        return _read(span, _limited(file, span.length))
+
+
+def read_part(path: Path, data_type: str, format: str, compression: str) -> Content:
+    """What a whole part file holds, in memory bounded by a block."""
+    with open(path, "rb") as file:
+        whole = Range(str(path), data_type, format, compression, 0, path.stat().st_size, header=True)
+        return _read(whole, _limited(file, whole.length))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Unreadable(Exception):
+    pass
+
+
+def _read(span: Range, chunks: Iterable[bytes]) -> Content:
+    content = Content()
+    try:
+        plain = _inflated(chunks) if span.compression == "gzip" else iter(chunks)
+        blocks = _blocks(plain, span.format)
+        if span.header and span.format == "csv":
+            blocks = _without_header(blocks, span.data_type, content)
+        for block in blocks:
+            content.extend(check(span.data_type, span.format, block))
+    except _Unreadable as error:
+        content.problems.append(Problem(str(error)))
+    return content
+
+
+def _limited(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length and (chunk := file.read(min(length, _READ_BYTES))):
+        length -= len(chunk)
+        yield chunk
+    if length:
+        raise _Unreadable(f"ends {length} bytes too early")
+
+
+def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The content of gzip members, in pieces of bounded size, their checksums checked."""
+    member = None
+    try:
+        for chunk in chunks:
+            while chunk:
+                member = member or zlib.decompressobj(_GZIP)
+                yield member.decompress(chunk, BLOCK_BYTES)
+                chunk = member.unused_data if member.eof else member.unconsumed_tail
+                if member.eof:
+                    member = None
+            while member and (more := member.decompress(b"", BLOCK_BYTES)):
+                yield more
+            if member and member.eof:
+                member = None
+    except zlib.error as error:
+        raise _Unreadable(f"is not intact gzip: {error}") from None
+    if member:
+        raise _Unreadable("ends inside a gzip member")
+
+
+def _blocks(pieces: Iterable[bytes], format: str) -> Iterator[bytes]:
+    """The same bytes in blocks that end where a row ends, the last one wherever it does."""
+    pending: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        pending.append(piece)
+        size += len(piece)
+        if size >= BLOCK_BYTES:
+            together = b"".join(pending)
+            end = _last_row_end(together, format)
+            if end:
+                yield together[:end]
+            pending = [together[end:]]
+            size = len(pending[0])
+    if rest := b"".join(pending):
+        yield rest
+
+
+def _last_row_end(content: bytes, format: str) -> int:
+    end = content.rfind(b"\n") + 1
+    if format == "csv":
+        # Inside a quoted cell the number of quotes before is odd.
+        quotes = content.count(b'"', 0, end)
+        while end and quotes % 2:
+            before = content.rfind(b"\n", 0, end - 1) + 1
+            quotes -= content.count(b'"', before, end)
+            end = before
+    return end
+
+
+def _without_header(blocks: Iterator[bytes], data_type: str, content: Content) -> Iterator[bytes]:
+    first = next(blocks, b"")
+    header = (",".join(DATA_TYPES[data_type].csv_columns) + "\n").encode()
+    if first.startswith(header):
+        first = first[len(header) :]
+    else:
+        content.problems.append(Problem(f"does not begin with the header of {data_type}"))
+        first = first[_last_row_end(first[: first.find(b"\n") + 1], "csv") :]
+    yield first
+    yield from blocks

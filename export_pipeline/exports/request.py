@@ -1,0 +1,172 @@
+"""What is asked for: an export request, parsed and validated from plain values (contract, section 4).
+
+Owns the names and rules of the request's fields, whatever surface they come through.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Literal, cast
+
+from export_pipeline.days import check_range, parse_day
+from export_pipeline.errors import InvalidRequest
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.settings import Settings
+
+Format = Literal["jsonl", "csv"]
+Compression = Literal["gzip", "none"]
+
+FORMATS = ("jsonl", "csv")
+COMPRESSIONS = ("gzip", "none")
+
+_FIELDS = ("startDate", "endDate", "dataTypes", "format", "compression", "filters")
+_FILTERS = ("contentIds", "userIds", "eventTypes")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which rows are wanted: or-ed inside a list, and-ed between; an empty list asks for all.
+
+    ``user_ids`` stays out of the representation, so that no log or exception shows it.
+    """
+
+    content_ids: tuple[str, ...] = ()
+    user_ids: tuple[str, ...] = field(default=(), repr=False)
+    event_types: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether any row can be left out."""
+        return bool(self.content_ids or self.user_ids or self.event_types)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """A valid request. ``start`` and ``end`` are days (UTC), both included."""
+
+    start: date
+    end: date
+    data_types: tuple[str, ...] = ("events",)
+    format: Format = "jsonl"
+    compression: Compression = "gzip"
+    filters: Filters = Filters()
+
+
+def parse_request(values: Mapping[str, object], *, now: datetime, settings: Settings) -> ExportRequest:
+    """The request that ``values``, keyed as in the REST body, ask for.
+
+    Raises:
+        InvalidRequest: naming the field, its value and what would be right.
+        OutsideRetention: if the first day is no longer kept.
+    """
+    _check_keys(values, _FIELDS, "")
+    for name in ("startDate", "endDate"):
+        if name not in values:
+            raise InvalidRequest(f"{name} is missing; it must be a calendar day as YYYY-MM-DD", field=name)
+    start, end = parse_day(values["startDate"], "startDate"), parse_day(values["endDate"], "endDate")
+    check_range(start, end, now, settings.raw_retention_days)
+    data_types = check_data_types(values.get("dataTypes", ["events"]))
+    return ExportRequest(
+        start,
+        end,
+        data_types,
+        check_format(values.get("format", "jsonl")),
+        cast(Compression, _choice(values.get("compression", "gzip"), COMPRESSIONS, "compression")),
+        _filters(values.get("filters", {}), data_types),
+    )
+
+
+def check_format(value: object) -> Format:
+    """``value`` as a format; anything else is ``InvalidRequest`` naming ``format``."""
+    return cast(Format, _choice(value, FORMATS, "format"))
+
+
+def check_data_types(value: object) -> tuple[str, ...]:
+    """``value`` as data types in the order asked; anything else is ``InvalidRequest``."""
+    names = _texts(value, "dataTypes")
+    for name in names:
+        _choice(name, tuple(DATA_TYPES), "dataTypes")
+    return names
+
+
+def _filters(value: object, data_types: tuple[str, ...]) -> Filters:
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(
+            f"filters is {_shown(value)}; it must be an object with any of {_listed(_FILTERS)}",
+            field="filters",
+        )
+    _check_keys(value, _FILTERS, "filters.")
+    content, users, events = (
+        _texts(value[name], f"filters.{name}", secret=name == "userIds") if name in value else ()
+        for name in _FILTERS
+    )
+    known = tuple(dict.fromkeys(event for name in data_types for event in DATA_TYPES[name].event))
+    for event in events:
+        if event not in known:
+            raise InvalidRequest(
+                f"filters.eventTypes holds {_shown(event)}; for dataTypes {_listed(data_types)} "
+                f"it must be one of {_listed(known)}",
+                field="filters.eventTypes",
+            )
+    return Filters(content, users, events)
+
+
+def _check_keys(values: Mapping[str, object], known: tuple[str, ...], prefix: str) -> None:
+    for key in values:
+        if key not in known:
+            name = f"{prefix}{str(key)[:80]}"
+            raise InvalidRequest(f"{name} is not a field; the fields are {_listed(known)}", field=name)
+
+
+def _choice(value: object, choices: tuple[str, ...], field_name: str) -> str:
+    if isinstance(value, str) and value in choices:
+        return value
+    raise InvalidRequest(
+        f"{field_name} is {_shown(value)}; it must be one of {_listed(choices)}", field=field_name
+    )
+
+
+def _texts(value: object, name: str, *, secret: bool = False) -> tuple[str, ...]:
+    right = "it must be a list of one or more different non-empty strings"
+    if not isinstance(value, list | tuple):
+        shown = _kind(value) if secret else _shown(value)
+        raise InvalidRequest(f"{name} is {shown}; {right}", field=name)
+    if not value:
+        raise InvalidRequest(f"{name} is an empty list; {right}", field=name)
+    for position, item in enumerate(value):
+        if not isinstance(item, str) or not item:
+            shown = _kind(item) if secret else _shown(item)
+            raise InvalidRequest(f"{name}[{position}] is {shown}; it must be a non-empty string", field=name)
+        if not _encodable(item):
+            raise InvalidRequest(
+                f"{name}[{position}] holds half a surrogate pair; it must be Unicode text", field=name
+            )
+    if len(set(value)) < len(value):
+        first_of = {item: place for place, item in reversed(list(enumerate(value)))}
+        position = next(place for place, item in enumerate(value) if first_of[item] != place)
+        shown = "a value" if secret else _shown(value[position])
+        raise InvalidRequest(f"{name}[{position}] repeats {shown}; {right}", field=name)
+    return tuple(value)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _kind(value: object) -> str:
+    if value == "":
+        return "an empty string"
+    names = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object", list: "a list"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

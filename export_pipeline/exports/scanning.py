@@ -1,0 +1,131 @@
+"""Reading the store's files: a thread's DuckDB connection, and the rows an export is made of.
+
+Owns which rows belong to an export, as SQL, and what a file that cannot be read means.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from export_pipeline.days import midnight
+from export_pipeline.errors import DamagedData, StorageFull
+from export_pipeline.exports.request import Filters
+from export_pipeline.sql import parquet
+
+_MEMORY = "256MB"
+_local = threading.local()
+
+
+class FileGone(Exception):
+    """A store file is not there; it may have been compacted since the files were planned."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The rows of one day of a data type that are part of an export; plain data, sent to workers.
+
+    ``watermark`` is the highest ``batchSequence`` that counts; ``spill`` a folder for what does not fit
+    into memory.
+    """
+
+    data_type: str
+    day: date
+    files: tuple[str, ...]
+    watermark: int
+    filters: Filters
+    spill: str
+
+    def source(self) -> str:
+        """A table expression with all columns of the rows wanted; its parameters are ``parameters``."""
+        begin = midnight(self.day)
+        conditions = [f"{between(begin, begin + timedelta(days=1))}", f"batchSequence <= {self.watermark}"]
+        wanted = self.filters
+        for column, values in (
+            ("contentId", wanted.content_ids),
+            ("userId", wanted.user_ids),
+            ("event", wanted.event_types),
+        ):
+            if values:
+                conditions.append(f"{column} in (select unnest(${column}::varchar[]))")
+        return f"(from {parquet(self.files)} where {' and '.join(conditions)})"
+
+    def parameters(self) -> Mapping[str, list[str]]:
+        """The values of the filters, by the names that ``source`` uses."""
+        wanted = {
+            "contentId": self.filters.content_ids,
+            "userId": self.filters.user_ids,
+            "event": self.filters.event_types,
+        }
+        return {name: list(values) for name, values in wanted.items() if values}
+
+
+def instant(moment: datetime) -> str:
+    """``moment`` as a SQL constant that lets row groups be skipped."""
+    return f"'{moment.isoformat()}'::timestamptz"
+
+
+def between(begin: datetime, end: datetime) -> str:
+    """The condition that ``timestamp`` is in ``[begin, end)``."""
+    return f"timestamp >= {instant(begin)} and timestamp < {instant(end)}"
+
+
+def connection(spill: str) -> duckdb.DuckDBPyConnection:
+    """This thread's connection: one DuckDB thread, bounded memory, small tables to format clocks by."""
+    held: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
+    if held is None:
+        held = duckdb.connect(config={"threads": 1, "memory_limit": _MEMORY})
+        held.execute("set timezone = 'UTC'")
+        held.execute(
+            "create table clock as select i::integer as second, "
+            "strftime(make_timestamp(i * 1000000), '%H:%M:%S') as hms from range(86400) t(i)"
+        )
+        held.execute(
+            "create table fraction as select i::integer as ms, "
+            "case when i = 0 then 'Z' else concat('.', lpad(i::varchar, 3, '0'), 'Z') end as text "
+            "from range(1000) t(i)"
+        )
+        _local.connection = held
+        _local.spill = None
+    if _local.spill != spill:
+        held.execute(f"set temp_directory = '{spill.replace(chr(39), chr(39) * 2)}'")
+        _local.spill = spill
+    return held
+
+
+@contextmanager
+def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
+    """This thread's connection, for reading ``scan``.
+
+    Raises:
+        FileGone: if a file of the scan is not there.
+        DamagedData: if a file of the scan cannot be read, naming it.
+        StorageFull: if there is no room for what does not fit into memory.
+    """
+    try:
+        yield connection(scan.spill)
+    except duckdb.Error as error:
+        _local.connection = None
+        if "No space left" in str(error) or "max_temp_directory_size" in str(error):
+            raise StorageFull(f"no room is left in {Path(scan.spill).name} to sort {scan.day}") from None
+        for path in scan.files:
+            _check_readable(path)
+        raise
+
+
+def _check_readable(path: str) -> None:
+    if not Path(path).exists():
+        raise FileGone(path)
+    try:
+        with duckdb.connect(config={"threads": 1}) as fresh:
+            fresh.execute(f"select max(hash(columns(*))) from {parquet([path])}").fetchall()
+    except duckdb.Error:
+        raise DamagedData(f"store file {path} cannot be read; it is not what was written") from None

@@ -1,0 +1,170 @@
+"""Verifying: an export, or a folder of exports, against its manifest by the second reader.
+
+Owns what makes an export whole: every file there and none besides, bytes, hashes, rows, order and
+days as the manifest says. Each problem is a sentence that says what is wrong and where.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from export_pipeline.days import days_between
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.layout import MANIFEST, descriptions, part_name
+from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json, instant_text
+from export_pipeline.exports.readback import digest, read_part
+from export_pipeline.exports.rows import Content
+from export_pipeline.files import to_json
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was found: the problems, one sentence each, and how many exports were looked at."""
+
+    problems: tuple[str, ...]
+    exports: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether there was an export and nothing is wrong with it."""
+        return not self.problems
+
+
+def verify(path: Path) -> VerifyReport:
+    """Check the export at ``path``, or every export below it, reading every byte; memory is bounded."""
+    folders = [path] if (path / MANIFEST).is_file() else sorted(m.parent for m in path.rglob(MANIFEST))
+    problems = [f"{path} holds no export; there is no {MANIFEST} in it or below it"] if not folders else []
+    for folder in folders:
+        label = "" if folder == path else f"{folder.relative_to(path)}/"
+        problems += [f"{label}{problem}" for problem in export_problems(folder)]
+    if folders != [path]:
+        for file in _files(path):
+            if not any(folder in file.parents for folder in folders):
+                problems.append(f"{file.relative_to(path)} belongs to no export; no {MANIFEST} is beside it")
+    return VerifyReport(tuple(problems), len(folders))
+
+
+def export_problems(folder: Path) -> list[str]:
+    """What is wrong with the export in ``folder``; sentences that begin with a name relative to it."""
+    try:
+        written = (folder / MANIFEST).read_bytes()
+        manifest = from_json(json.loads(written))
+    except (ValueError, OSError) as error:
+        return [f"{MANIFEST} cannot be read as JSON: {error}"]
+    except InvalidManifest as error:
+        return [f"{MANIFEST} is not as it must be: {error}"]
+    problems = [f"{MANIFEST} {text}" for text in _manifest_problems(manifest)]
+    if not problems and written != to_json(manifest.to_json()):
+        problems.append(f"{MANIFEST} is not written as this program writes it; it was edited")
+    problems += _description_problems(folder, manifest)
+    expected = {file.name for file in manifest.files} | {MANIFEST}
+    expected |= {name for data_type in manifest.data_types for name in descriptions(data_type)}
+    for file in _files(folder):
+        if (name := file.relative_to(folder).as_posix()) not in expected:
+            problems.append(f"{name} is in the export but not in its manifest")
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        found = list(executor.map(lambda file: _read(folder, file, manifest), manifest.files))
+    for entry, (_, wrong) in zip(manifest.files, found, strict=True):
+        problems += [f"{entry.name} {text}" for text in wrong]
+    return problems + _content_problems(manifest, [content for content, _ in found])
+
+
+def differences(entry: FileEntry, path: Path, found: Content) -> list[str]:
+    """How a part file, of which ``found`` was read, differs from its entry; ends of sentences."""
+    size, sha256 = path.stat().st_size, digest(path)
+    problems = [str(problem) for problem in found.problems]
+    if size != entry.bytes:
+        problems.append(f"has {size} bytes; the manifest says {entry.bytes}")
+    if sha256 != entry.sha256:
+        problems.append(f"has the SHA-256 {sha256}; the manifest says {entry.sha256}")
+    if found.problems:
+        return problems
+    if found.rows != entry.rows:
+        problems.append(f"has {found.rows} rows; the manifest says {entry.rows}")
+    for name, key, said in (
+        ("first", found.first, entry.first_timestamp),
+        ("last", found.last, entry.last_timestamp),
+    ):
+        instant = instant_text(key[0]) if key else None
+        if instant != said:
+            problems.append(f"has {instant} as its {name} timestamp; the manifest says {said}")
+    return problems
+
+
+def _read(folder: Path, file: FileEntry, manifest: Manifest) -> tuple[Content, list[str]]:
+    path = folder / file.name
+    try:
+        content = read_part(path, file.data_type, manifest.format, manifest.compression)
+        return content, differences(file, path, content)
+    except FileNotFoundError:
+        return Content(), ["is missing; the manifest lists it"]
+    except OSError as error:
+        return Content(), [f"cannot be read: {error.strerror}"]
+
+
+def _manifest_problems(manifest: Manifest) -> Iterator[str]:
+    types = manifest.data_types
+    if not types or len(set(types)) < len(types):
+        yield f"lists the data types {', '.join(types)}; each must be there once"
+    if manifest.end < manifest.start:
+        yield f"has the date range {manifest.start} to {manifest.end}; it must not end before it starts"
+    wanted = [(name, day) for name in types for day in days_between(manifest.start, manifest.end)]
+    if [(day.data_type, day.date) for day in manifest.days] != wanted:
+        yield "does not list each data type and day of its range once, in order"
+    if sum(day.rows for day in manifest.days) != manifest.row_count:
+        yield f"has {sum(day.rows for day in manifest.days)} rows by day and {manifest.row_count} by file"
+    names = [
+        part_name(data_type, number, manifest.format, manifest.compression)
+        for data_type, files in groupby(manifest.files, lambda file: file.data_type)
+        for number, _ in enumerate(files)
+    ]
+    if [file.name for file in manifest.files] != names:
+        yield f"lists the files {', '.join(f.name for f in manifest.files)}; they must be {', '.join(names)}"
+    if [data_type for data_type, _ in groupby(manifest.files, lambda file: file.data_type)] != list(types):
+        yield "does not list at least one file of each data type, in the order of the data types"
+    known = {event for name in types for event in DATA_TYPES[name].event}
+    if unknown := [event for event in manifest.event_types if event not in known]:
+        yield f"filters by {', '.join(unknown)}, no event of {', '.join(types)}"
+    if manifest.replaces and manifest.replaces.version >= manifest.version:
+        yield f"has version {manifest.version} and replaces {manifest.replaces.version}, not an earlier one"
+
+
+def _description_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    for data_type in manifest.data_types:
+        for name, right in descriptions(data_type).items():
+            path = folder / name
+            if not path.is_file():
+                yield f"{name} is missing"
+            elif path.read_bytes() != right:
+                yield f"{name} is not what the catalogue says of {data_type}"
+
+
+def _content_problems(manifest: Manifest, found: list[Content]) -> list[str]:
+    """What only shows when the files of a data type are looked at together."""
+    problems: list[str] = []
+    if any(content.problems for content in found):
+        return problems
+    for data_type in manifest.data_types:
+        together = Content()
+        for file, content in zip(manifest.files, found, strict=True):
+            if file.data_type == data_type:
+                together.extend(content)
+                if together.problems:
+                    problems.append(f"{file.name} does not begin after the end of the file before it")
+                    together.problems.clear()
+        said = {day.date: day.rows for day in manifest.days if day.data_type == data_type and day.rows}
+        for day in sorted(said.keys() | together.days.keys()):
+            if said.get(day, 0) != together.days.get(day, 0):
+                problems.append(
+                    f"{data_type} has {together.days.get(day, 0)} rows of {day}; "
+                    f"the manifest says {said.get(day, 0)}"
+                )
+    return problems
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())

@@ -1,0 +1,216 @@
+"""Writing: spans encoded on an executor, written in order as part files, and read back as they appear.
+
+Owns where a part ends, what is hashed, and how much is under way at once; memory follows that, not
+the export.
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+from export_pipeline.errors import DamagedData
+from export_pipeline.exports.encoding import header
+from export_pipeline.exports.layout import descriptions, part_name
+from export_pipeline.exports.manifest import FileEntry, instant_text
+from export_pipeline.exports.readback import Range, read_range
+from export_pipeline.exports.request import Compression, Format
+from export_pipeline.exports.rows import Content
+from export_pipeline.exports.scanning import Scan
+from export_pipeline.exports.spans import EncodedWindow, Span, compressed, encode, spans
+from export_pipeline.exports.verification import differences
+from export_pipeline.exports.windows import DayPlan, plan_day
+from export_pipeline.files import flush
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Progress = Callable[[int], None]
+"""Told the number of rows just written."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How files are written. All but ``ahead``, the tasks under way at once, is part of the bytes."""
+
+    format: Format
+    compression: Compression
+    window_rows: int
+    part_bytes: int
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """The part files of a data type and the rows in them by day."""
+
+    files: tuple[FileEntry, ...]
+    days: dict[date, int]
+
+
+def write_data_type(
+    folder: Path,
+    data_type: str,
+    scans: Iterable[Scan],
+    shape: Shape,
+    executor: Executor,
+    progress: Progress | None,
+) -> Written:
+    """Write the part files of a data type below ``folder``, flushed to disk, and read them back.
+
+    Args:
+        scans: the rows of each day, oldest first.
+
+    Raises:
+        RowsChanged, FileGone: if the store changed since the scans were made.
+        DamagedData: if a store file cannot be read, or the files read back are not what was written.
+    """
+    (folder / data_type).mkdir()
+    for name, content in descriptions(data_type).items():
+        with open(folder / name, "xb") as file:
+            file.write(content)
+        flush(folder / name)
+    with closing(_Parts(folder, data_type, shape, executor)) as parts:
+        for windows in _in_order(executor, encode, _spans(scans, shape, executor), shape.ahead):
+            for window in windows:
+                parts.write(window)
+                if progress:
+                    progress(window.rows)
+        written = parts.finish()
+    flush(folder / data_type)
+    return written
+
+
+def _spans(scans: Iterable[Scan], shape: Shape, executor: Executor) -> Iterator[Span]:
+    plans = _in_order(executor, _planned, ((scan, shape.window_rows) for scan in scans), shape.ahead)
+    for scan, plan in plans:
+        yield from spans(scan, plan.windows, shape.format, shape.compression)
+
+
+def _planned(task: tuple[Scan, int]) -> tuple[Scan, DayPlan]:
+    scan, window_rows = task
+    return scan, plan_day(scan, window_rows)
+
+
+def _in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """The results of ``function`` in the order of ``items``, at most ``ahead`` of them under way."""
+    pending: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+@dataclass
+class _Part:
+    """A part file being written, and what is read back of it."""
+
+    name: str
+    path: Path
+    size: int = 0
+    raw_bytes: int = 0
+    rows: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    ranges: list[Future[Content]] = field(default_factory=list)
+    read_to: int = 0
+
+
+class _Parts:
+    """The part files of a data type, one after the other."""
+
+    def __init__(self, folder: Path, data_type: str, shape: Shape, executor: Executor) -> None:
+        self._folder = folder
+        self._data_type = data_type
+        self._shape = shape
+        self._executor = executor
+        self._parts: list[_Part] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        shape = self._shape
+        name = part_name(self._data_type, len(self._parts), shape.format, shape.compression)
+        self._part = _Part(name, self._folder / name)
+        self._parts.append(self._part)
+        self._file = open(self._part.path, "xb", buffering=0)  # noqa: SIM115, closed by _end
+        self._append(compressed(header(self._data_type, shape.format), shape.compression))
+
+    def _append(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._part.sha256.update(content)
+        self._part.size += len(content)
+
+    def write(self, window: EncodedWindow) -> None:
+        """Add a window, to a new part if the current one has reached its size."""
+        if self._part.raw_bytes >= self._shape.part_bytes:
+            self._end()
+            self._begin()
+        part = self._part
+        self._append(window.content)
+        part.raw_bytes += window.raw_bytes
+        part.rows += window.rows
+        part.first_us = window.first_us if part.first_us is None else part.first_us
+        part.last_us = window.last_us
+        self._read_back()
+
+    def _read_back(self) -> None:
+        part, shape = self._part, self._shape
+        span = Range(
+            str(part.path), self._data_type, shape.format, shape.compression,
+            part.read_to, part.size - part.read_to, header=part.read_to == 0,
+        )  # fmt: skip
+        part.ranges.append(self._executor.submit(read_range, span))
+        part.read_to = part.size
+
+    def _end(self) -> None:
+        if self._part.read_to < self._part.size or not self._part.size:
+            self._read_back()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def close(self) -> None:
+        """Let go of the file being written, whether or not it is whole."""
+        self._file.close()
+
+    def finish(self) -> Written:
+        """End the last part; what was written, once the second reader has found the same."""
+        self._end()
+        together = Content()
+        files = tuple(self._checked(part, together) for part in self._parts)
+        if together.problems:
+            raise DamagedData(f"{self._data_type} read back: {together.problems[0]}")
+        return Written(files, together.days)
+
+    def _checked(self, part: _Part, together: Content) -> FileEntry:
+        found = Content()
+        for future in part.ranges:
+            found.extend(future.result())
+        entry = FileEntry(
+            part.name,
+            self._data_type,
+            part.rows,
+            part.size,
+            part.sha256.hexdigest(),
+            None if part.first_us is None else instant_text(part.first_us),
+            None if part.last_us is None else instant_text(part.last_us),
+        )
+        problems = differences(entry, part.path, found)
+        if problems:
+            raise DamagedData(f"{part.name} read back: it {problems[0]}")
+        together.extend(found)
+        return entry
