@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from export_pipeline.cli.output import Output, json_option, pass_output, size, table
+from export_pipeline.cli.output import Output, json_option, pass_output, size, steps, table
 
 
 @click.command()
@@ -75,7 +75,7 @@ def export(
             ledger=ledger,
             waiting=lambda data_type: waiting_days(settings, ledger, data_type),
             overwrite=overwrite,
-            progress=progress,
+            progress=steps(progress),
             now=now,
         )
     document = manifest.to_json()

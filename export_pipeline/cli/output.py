@@ -17,6 +17,24 @@ json_option = click.option(
 """Shows the flag in each command's help; the program itself takes it, wherever it stands."""
 
 
+Progress = Callable[[int, int | None], None]
+"""Told how much is done and how much there is, None if that is not known."""
+
+
+def steps(progress: Progress | None) -> Callable[[int], None] | None:
+    """A callback that is told how much more is done, where ``progress`` wants how much in all."""
+    if progress is None:
+        return None
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, None)
+
+    return advance
+
+
 @dataclass(frozen=True)
 class Output:
     """Where a command's result goes."""
@@ -31,8 +49,8 @@ class Output:
             click.echo(text if isinstance(text, str) else text())
 
     @contextmanager
-    def progress(self, description: str, unit: str) -> Iterator[Callable[[int], None] | None]:
-        """A callback that moves a bar on standard error by a number of units; None where nobody looks."""
+    def progress(self, description: str, unit: str) -> Iterator[Progress | None]:
+        """A callback that moves a bar on standard error; None where nobody looks."""
         if self.as_json or not sys.stderr.isatty():
             yield None
             return
@@ -40,10 +58,11 @@ class Output:
 
         with tqdm(desc=description, unit=unit, unit_scale=True, leave=False, file=sys.stderr) as bar:
 
-            def advance(count: int) -> None:
-                bar.update(count)
+            def move(done: int, total: int | None = None) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
 
-            yield advance
+            yield move
 
 
 pass_output = click.make_pass_decorator(Output)

@@ -70,8 +70,8 @@ def stuck_batches(ledger: Ledger, now: datetime) -> list[Alert]:
         Alert(
             "stuck batch",
             batch.target,
-            f"{batch.target}: batch {batch.id} was taken {_hours(now - batch.taken_at)} ago and is still open; "
-            "`export-pipeline ingest` finishes it",
+            f"{batch.target}: batch {batch.id} was taken {_hours(now - batch.taken_at)} ago "
+            "and has not ended; `export-pipeline ingest` finishes it",
         )
         for batch in ledger.open_batches()
         if now - batch.taken_at > STUCK_AFTER

@@ -1,0 +1,175 @@
+"""The state of everything at an instant: what is stored, due and broken (contract, section 9)."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from export_pipeline.days import oldest_kept_day
+from export_pipeline.errors import DamagedData
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports import DailyExport, live_daily
+from export_pipeline.exports.due import Due, due_days, due_exports, is_closed
+from export_pipeline.exports.request import FORMATS
+from export_pipeline.ingest import waiting_days, waiting_files
+from export_pipeline.ledger import Ledger
+from export_pipeline.operations.alerts import Alert, alerts
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+from export_pipeline.store.tables import TABLE_OF
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The rows of one data type; days UTC, ``bytes`` of its files on disk."""
+
+    data_type: str
+    days: int
+    first_day: date | None
+    last_day: date | None
+    rows: int
+    bytes: int
+    last_batch_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LiveExports:
+    """The daily exports of a data type and format that can be downloaded now."""
+
+    data_type: str
+    format: str
+    days: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """What ``status`` shows. ``landing`` counts waiting files by target; ``outdated`` lists the daily exports
+    whose day has changed since they were made, as (data type, format, day)."""
+
+    stored: tuple[Stored, ...]
+    exports: tuple[LiveExports, ...]
+    landing: dict[str, int]
+    due: Due
+    outdated: tuple[tuple[str, str, date], ...]
+    broken: tuple[Alert, ...]
+
+
+def due_now(settings: Settings, ledger: Ledger, now: datetime) -> Due:
+    """The daily exports that are due at ``now``: ready to be made, or waiting for their day to close."""
+    known = [day for name in DATA_TYPES for day in ledger.known_days(name)]
+    waiting = {name: waiting_days(settings, ledger, name) for name in DATA_TYPES}
+
+    def exported(data_type: str, day: date) -> bool:
+        live = [_live(settings, data_type, format_, day) for format_ in FORMATS]
+        return all(isinstance(export, DailyExport) and export.manifest.complete for export in live)
+
+    return due_exports(
+        due_days(now, settings, min(known, default=None)),
+        DATA_TYPES,
+        closed=lambda data_type, day: is_closed(day, now, settings, waiting[data_type]),
+        exported=exported,
+    )
+
+
+def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> Status:
+    """The state of the deployment at ``now``."""
+    last_batches = {target: last for target, (_, last) in ledger.totals().items()}
+    stored, exports, outdated, damaged = [], [], [], []
+    for name in DATA_TYPES:
+        days = ledger.known_days(name)
+        files = store.files(TABLE_OF[name])
+        stored.append(
+            Stored(
+                name,
+                len(days),
+                min(days, default=None),
+                max(days, default=None),
+                sum(state.rows for state in days.values()),
+                _bytes(files),
+                last_batches.get(name),
+            )
+        )
+        kept = [day for day in sorted(days) if day >= oldest_kept_day(now, settings.raw_retention_days)]
+        for format_ in FORMATS:
+            found = {day: _live(settings, name, format_, day) for day in kept}
+            live = {day: export for day, export in found.items() if isinstance(export, DailyExport)}
+            damaged += [
+                Alert(
+                    "damaged export", f"{name} {format_} {day}", f"{problem}; materialize the partition again"
+                )
+                for day, problem in found.items()
+                if isinstance(problem, str)
+            ]
+            outdated += [
+                (name, format_, day)
+                for day, export in live.items()
+                if export.manifest.days[0].data_version != days[day].version
+            ]
+            manifests = [export.manifest for export in live.values()]
+            exports.append(
+                LiveExports(
+                    name,
+                    format_,
+                    len(manifests),
+                    sum(manifest.row_count for manifest in manifests),
+                    sum(manifest.total_bytes for manifest in manifests),
+                )
+            )
+    return Status(
+        tuple(stored),
+        tuple(exports),
+        {target: len(waiting_files(settings, target)) for target in TABLE_OF},
+        due_now(settings, ledger, now),
+        tuple(outdated),
+        (*alerts(settings, ledger, now), *damaged),
+    )
+
+
+def _live(settings: Settings, data_type: str, format_: str, day: date) -> DailyExport | str | None:
+    """The live daily export, None if there is none, or what is wrong with it in words."""
+    try:
+        return live_daily(settings, data_type, format_, day)
+    except DamagedData as error:
+        return error.message
+
+
+def to_json(found: Status) -> dict[str, Any]:
+    """``found`` as a JSON document; days as ``YYYY-MM-DD``, instants as RFC 3339."""
+    return {
+        "stored": [
+            {
+                "dataType": s.data_type,
+                "days": s.days,
+                "firstDay": s.first_day and str(s.first_day),
+                "lastDay": s.last_day and str(s.last_day),
+                "rows": s.rows,
+                "bytes": s.bytes,
+                "lastBatchAt": s.last_batch_at and s.last_batch_at.isoformat(),
+            }
+            for s in found.stored
+        ],
+        "exports": [
+            {"dataType": e.data_type, "format": e.format, "days": e.days, "rows": e.rows, "bytes": e.bytes}
+            for e in found.exports
+        ],
+        "due": {
+            "landing": found.landing,
+            "exports": [
+                {"date": str(day), "dataTypes": list(data_types), "state": state}
+                for state, by_day in (("ready", found.due.ready), ("waiting", found.due.waiting))
+                for day, data_types in by_day.items()
+            ],
+            "outdated": [
+                {"dataType": data_type, "format": format_, "date": str(day)}
+                for data_type, format_, day in found.outdated
+            ],
+        },
+        "broken": [asdict(alert) for alert in found.broken],
+    }
+
+
+def _bytes(files: Iterable[str]) -> int:
+    return sum(path.stat().st_size for path in map(Path, files) if path.exists())

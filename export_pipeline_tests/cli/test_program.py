@@ -1,0 +1,110 @@
+"""Every command keeps the same manners: exit codes, one line for an error, JSON where it is asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from export_pipeline.cli.program import program
+from export_pipeline.settings import Settings
+from export_pipeline_tests.cli.conftest import Run
+
+
+def test_the_module_and_the_script_are_the_same_command() -> None:
+    script = Path(sys.executable).with_name("export-pipeline")
+    outputs = [
+        subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+        for command in ([str(script)], [sys.executable, "-m", "export_pipeline"])
+    ]
+    assert outputs[0] == outputs[1]
+    assert "Usage: export-pipeline" in outputs[0]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from export_pipeline.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'duckdb', 'pyarrow', 'pandas', 'pyiceberg', 'sqlalchemy', 'dagster', 'numpy', 'pydantic'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_and_option_explains_itself() -> None:
+    for name, command in program.commands.items():
+        assert command.help, name
+        for option in command.params:
+            assert isinstance(option, click.Argument) or getattr(option, "help", None), (name, option.name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["query"],
+        ["export", "--start", "2026-11-01"],
+        ["export", "--start", "yesterday", "--end", "2026-11-01", "--out", "out"],
+        ["sample", "--to", "x", "--days", "0"],
+        ["verify", "/does/not/exist"],
+        ["settings", "--nonsense"],
+    ],
+)
+def test_a_wrong_call_exits_2_with_one_line(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("export-pipeline: ")
+
+
+def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_PIPELINE_WORKERS", "many")
+    result = run("status")
+    assert result.code == 2
+    assert "EXPORT_PIPELINE_WORKERS is 'many'" in result.err
+
+
+def test_a_setting_that_does_not_exist_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_PIPELINE_WORKRES", "2")
+    assert "EXPORT_PIPELINE_WORKRES is not a setting" in run("status").err
+
+
+def test_a_defect_is_one_line_without_a_traceback_or_the_text_of_the_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("row of user_00000001 is odd")
+
+    monkeypatch.setattr("export_pipeline.settings.load", fail)
+    result = run("settings")
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert "RuntimeError" in result.err
+    assert "user_00000001" not in result.err
+
+
+@pytest.mark.parametrize("arguments", [["--json", "settings"], ["settings", "--json"]])
+def test_json_can_stand_anywhere(run: Run, arguments: list[str], settings: Settings) -> None:
+    described = {s["variable"]: s for s in run(*arguments).document["settings"]}
+    assert described["EXPORT_PIPELINE_HOME"]["value"] == str(settings.root)
+    assert described["EXPORT_PIPELINE_HOME"]["source"] == "environment"
+    assert described["EXPORT_PIPELINE_EXPORT_HOUR"]["source"] == "default"
+
+
+def test_settings_for_a_person_names_each_variable_with_its_meaning(run: Run) -> None:
+    out = run("settings").out
+    assert "EXPORT_PIPELINE_RAW_RETENTION_DAYS" in out
+    assert "Days that raw events are kept" in out
+
+
+def test_query_prints_rows_as_json(run: Run) -> None:
+    result = run("query", "select 1 as n, 'é' as t, null as x, date '2026-01-02' as d", "--json")
+    assert result.document == [{"n": 1, "t": "é", "x": None, "d": "2026-01-02"}]
+
+
+def test_query_prints_a_table_for_a_person(run: Run) -> None:
+    assert "engagement_events" in run("query", "show tables").out
