@@ -60,6 +60,17 @@ def due_exports(
     return Due(ready, waiting)
 
 
+def stretches(ready: Mapping[date, tuple[str, ...]]) -> list[tuple[date, date, tuple[str, ...]]]:
+    """Consecutive days with the same data types, as (first day, last day, data types), oldest first."""
+    found: list[tuple[date, date, tuple[str, ...]]] = []
+    for day, data_types in sorted(ready.items()):
+        if found and found[-1][1] + timedelta(days=1) == day and found[-1][2] == data_types:
+            found[-1] = (found[-1][0], day, data_types)
+        else:
+            found.append((day, day, data_types))
+    return found
+
+
 def is_closed(day: date, now: datetime, settings: Settings, waiting: Collection[date] | None) -> bool:
     """Whether ``day`` is closed at ``now`` (contract, section 3).
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,22 +48,36 @@ class Problem:
         return self.text if self.row is None else f"row {self.row} {self.text}"
 
 
-@dataclass
-class Content:
-    """What was found in consecutive rows: how many, by day, the first and last key, and problems.
+class Key(NamedTuple):
+    """A row's place in the order: microseconds since 1970, then ``eventId``.
 
-    A key is a row's place in the order: microseconds since 1970, then the bytes of ``eventId``.
+    A CSV cell ``'=x`` is either the id ``=x`` made harmless or the id ``'=x`` itself: both are kept.
     """
 
+    us: int
+    written: bytes
+    meant: bytes
+
+    def before(self, other: "Key") -> bool:
+        """Whether this can be the row before ``other``."""
+        if self.us != other.us:
+            return self.us < other.us
+        return self.written < other.written or self.meant < other.meant
+
+
+@dataclass
+class Content:
+    """What was found in consecutive rows: how many, by day, the first and last key, and problems."""
+
     rows: int = 0
-    first: tuple[int, bytes] | None = None
-    last: tuple[int, bytes] | None = None
+    first: Key | None = None
+    last: Key | None = None
     days: dict[date, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def extend(self, following: "Content") -> None:
         """Take in what was found in the rows right after these."""
-        if self.last and following.first and self.last >= following.first:
+        if self.last and following.first and not self.last.before(following.first):
             self.problems.append(_misplaced(self.rows + 1))
         self.problems += [problem.after(self.rows) for problem in following.problems]
         self.first = self.first or following.first
@@ -87,8 +102,8 @@ def check(data_type: str, format: str, content: bytes) -> Content:
         if not content.endswith(b"\n"):
             raise _Wrong("is cut off inside its last row")
         _check_unicode(content)
-        instants, ids = _json_keys(kind, content) if format == "jsonl" else _csv_keys(kind, content)
-        return _ordered(instants, ids)
+        keys = _json_keys(kind, content) if format == "jsonl" else _csv_keys(kind, content)
+        return _ordered(*keys)
     except _Wrong as wrong:
         return Content(rows=content.count(b"\n"), problems=[wrong.problem])
 
@@ -102,7 +117,7 @@ def _check_unicode(content: bytes) -> None:
         raise _Wrong("is not UTF-8", content.count(b"\n", 0, error.start) + 1) from None
 
 
-def _json_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array]:
+def _json_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array, bool]:
     lines = _lines(content)
     matches = pc.match_substring_regex(lines, _line_pattern(kind))
     if not pc.all(matches).as_py():
@@ -120,7 +135,7 @@ def _json_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array]:
         raise _Wrong("is not JSON", int(found[1]) + 1 if found else None) from None
     if len(table) != len(lines):
         raise _Wrong(f"holds {len(table)} JSON objects in {len(lines)} lines")
-    return _one(table["timestamp"]), _one(table["eventId"])
+    return _one(table["timestamp"]), _one(table["eventId"]), False
 
 
 @cache
@@ -160,7 +175,7 @@ def _newlines(content: bytes) -> Longs:
     return np.concatenate([words[inside[0]] * 8 + inside[1], tail]).astype(np.int64)
 
 
-def _csv_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array]:
+def _csv_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array, bool]:
     names = list(kind.csv_columns)
     try:
         table = pa.csv.read_csv(
@@ -188,7 +203,7 @@ def _csv_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array]:
             _all(~_matches(cells, _FORMULA_IN_DATA), f"has a formula in {name}")
             if name == "data.extra":
                 _all(_matches(cells, r"(?s)^\{.+\}$"), f"has no JSON object in {name}")
-    return _one(table["timestamp"]), _one(table["eventId"])
+    return _one(table["timestamp"]), _one(table["eventId"]), True
 
 
 def _check_column(kind: DataType, field: Field, cells: pa.Array) -> None:
@@ -228,30 +243,36 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-def _ordered(timestamps: pa.Array, ids: pa.Array) -> Content:
-    """The keys of rows, checked to rise strictly."""
+def _ordered(timestamps: pa.Array, ids: pa.Array, defused: bool) -> Content:
+    """The keys of rows, checked to rise strictly. ``defused``: ids that are formulas have a prefix."""
     us = _microseconds(timestamps)
     steps = np.diff(us)
     wrong = np.flatnonzero(steps < 0)
     ties = np.flatnonzero(steps == 0)
     if len(ties):
-        earlier = ids.take(pa.array(ties)).cast(pa.binary())
-        later = ids.take(pa.array(ties + 1)).cast(pa.binary())
-        rising = _flags(pc.less(earlier, later))
+        earlier, later = ids.take(pa.array(ties)), ids.take(pa.array(ties + 1))
+        rising = _flags(pc.less(earlier.cast(pa.binary()), later.cast(pa.binary())))
+        if defused:
+            rising |= _flags(pc.less(_meant(earlier).cast(pa.binary()), _meant(later).cast(pa.binary())))
         wrong = np.sort(np.concatenate([wrong, ties[~rising]]))
-    problems = [_misplaced(int(wrong[0]) + 2)] if len(wrong) else []
-    days, counts = (
-        np.unique(us // _DAY_US, return_counts=True)
-        if us[0] // _DAY_US != us[-1] // _DAY_US
-        else (us[:1] // _DAY_US, np.array([len(us)]))
+    one_day = us[0] // _DAY_US == us[-1] // _DAY_US
+    days, counts = (us[:1] // _DAY_US, [len(us)]) if one_day else np.unique(us // _DAY_US, return_counts=True)
+    ends = ids.take(pa.array([0, len(ids) - 1]))
+    meant = _meant(ends) if defused else ends
+    first, last = (
+        Key(int(us[end]), ends[end].as_py().encode(), meant[end].as_py().encode()) for end in (0, -1)
     )
     return Content(
         len(us),
-        (int(us[0]), ids[0].as_py().encode()),
-        (int(us[-1]), ids[-1].as_py().encode()),
-        {_EPOCH + timedelta(days=int(d)): int(c) for d, c in zip(days, counts, strict=True)},
-        problems,
+        first,
+        last,
+        {_EPOCH + timedelta(days=int(day)): int(count) for day, count in zip(days, counts, strict=True)},
+        [_misplaced(int(wrong[0]) + 2)] if len(wrong) else [],
     )
+
+
+def _meant(ids: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(ids, r"^'([=+\-@\t\r])", r"\1")
 
 
 def _microseconds(timestamps: pa.Array) -> Longs:

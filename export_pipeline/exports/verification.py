@@ -89,7 +89,7 @@ def differences(entry: FileEntry, path: Path, found: Content) -> list[str]:
         ("first", found.first, entry.first_timestamp),
         ("last", found.last, entry.last_timestamp),
     ):
-        instant = instant_text(key[0]) if key else None
+        instant = instant_text(key.us) if key else None
         if instant != said:
             problems.append(f"has {instant} as its {name} timestamp; the manifest says {said}")
     return problems
