@@ -28,9 +28,27 @@ WHITE_SPACE = "e' \\t\\r\\n'"
 _ROWS_A_BATCH = 8192  # DuckDB reads an Arrow table with one thread a record batch
 
 # A value that is not JSON follows one of `:,[`; a trailing comma stands before a closing bracket.
-_LENIENT = r"[:,\[][ \t\r\n]*-?(?i:nan|inf)|,[ \t\r\n]*[\]}]"
+LENIENT = r"[:,\[][ \t\r\n]*-?(?i:nan|inf)|,[ \t\r\n]*[\]}]"
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NESTED = r"(?s)^.+[\[{]"
+
+
+def register_lines(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> pa.Table:
+    """Make ``lines``, with the columns of ``Chunk.lines``, readable as the view ``lines``, and return that.
+
+    It has one column more, ``text``: the line as text, null if it is not UTF-8.
+    """
+    raw = lines["raw"].combine_chunks()
+    try:
+        text = raw.cast(pa.string())
+    except pa.ArrowInvalid:
+        connection.register("raw_lines", lines)
+        text = connection.sql("select try(decode(raw)) as text from raw_lines").to_arrow_table()["text"]
+        connection.unregister("raw_lines")
+    with_text = lines.append_column("text", text).combine_chunks()
+    batches = with_text.to_batches(max_chunksize=_ROWS_A_BATCH)
+    connection.register("lines", pa.Table.from_batches(batches, with_text.schema))
+    return with_text
 
 
 class Parser:
@@ -44,15 +62,14 @@ class Parser:
         self._keys = keys
         self._objects = objects
 
-    def parse(self, lines: pa.Table) -> None:
-        """Fill the view ``parsed`` with a row for each of ``lines``, whose columns are those of ``Chunk.lines``.
+    def parse(self) -> None:
+        """Fill the view ``parsed`` with a row for each row of the view ``lines``, as ``register_lines`` made it.
 
         Its columns: ``file``, ``line``, ``raw``, ``text`` (null if not UTF-8); ``fault``, null or why the line
         is no object as above: ``not_utf8``, ``not_json``, ``not_object``, ``duplicate_key``, ``too_deep``;
         ``unknown_keys``, the number of top-level keys that are not known; ``j``, a struct with the value of
         each known key as minified JSON text, null where it is absent or null.
         """
-        self._register(lines)
         self._take_apart()
         self._search_nested()
         self._find_shapes()
@@ -75,18 +92,6 @@ class Parser:
     def _execute(self, sql: str) -> Any:
         return self._connection.execute(sql)
 
-    def _register(self, lines: pa.Table) -> None:
-        raw = lines["raw"].combine_chunks()
-        try:
-            text = raw.cast(pa.string())
-        except pa.ArrowInvalid:
-            self._connection.register("raw_lines", lines)
-            text = self._execute("select try(decode(raw)) as text from raw_lines").to_arrow_table()["text"]
-            self._connection.unregister("raw_lines")
-        table = lines.append_column("text", text).combine_chunks()
-        batches = table.to_batches(max_chunksize=_ROWS_A_BATCH)
-        self._connection.register("lines", pa.Table.from_batches(batches, table.schema))
-
     def _take_apart(self) -> None:
         structure = literal(json.dumps(dict.fromkeys(self._keys, "JSON")))
         values = [f"j.{quoted(key)}" for key in self._objects]
@@ -94,7 +99,7 @@ class Parser:
             f"coalesce(regexp_matches({value}, {literal(_NESTED)}), false)" for value in values
         )
         keys = "".join(f", json_keys({value}) as keys_{i}" for i, value in enumerate(values, 1))
-        lenient = literal(_LENIENT)
+        lenient = literal(LENIENT)
         self._execute(f"""
             create or replace temp table taken_apart as
             select *, {nested or "false"} as nested{keys}
@@ -105,7 +110,6 @@ class Parser:
                         else false end as lenient
                 from lines
             )""")
-        self._connection.unregister("lines")
 
     def _search_nested(self) -> None:
         values = ", ".join(f"j.{quoted(key)}" for key in self._objects)

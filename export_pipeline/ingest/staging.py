@@ -14,8 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from export_pipeline.ingest.lines import LINES, Chunk, Unreadable
-from export_pipeline.ingest.parsing import Parser
-from export_pipeline.ingest.validation import Validation
+from export_pipeline.ingest.parsing import Parser, register_lines
+from export_pipeline.ingest.plain import PlainForms
+from export_pipeline.ingest.validation import LEFT, Validation
 from export_pipeline.ledger import Counts
 from export_pipeline.sql import literal, parquet, quoted
 
@@ -45,7 +46,9 @@ class Staging:
         )
         self._execute("set TimeZone = 'UTC'")
         self._parser = Parser(self._connection, validation.keys, validation.objects)
-        self._parser.parse(LINES.empty_table())
+        self._forms = PlainForms(self._connection, validation)
+        register_lines(self._connection, LINES.empty_table())
+        self._parser.parse()
         self._execute(f"create temp table staged as {validation.sql()}")
         self._execute(
             "create temp table unreadable (file integer, line bigint, reason varchar, detail varchar, raw blob)"
@@ -61,10 +64,25 @@ class Staging:
     def add(self, chunk: Chunk) -> None:
         """Judge the lines of ``chunk``."""
         if chunk.lines.num_rows:
-            self._parser.parse(chunk.lines)
-            self._execute(f"insert into staged {self._validation.sql()}")
+            lines = register_lines(self._connection, chunk.lines)
+            if not self._validation.plain or self._take_plain(lines):
+                self._parser.parse()
+                self._execute(f"insert into staged {self._validation.sql()}")
+            self._connection.unregister("lines")
         if chunk.unreadable:
             self._refuse(chunk.unreadable)
+
+    def _take_plain(self, lines: pa.Table) -> bool:
+        """Stage the lines of the common form; whether others are left, which the view ``lines`` then holds."""
+        self._forms.learn(lines)
+        self._execute(f"insert into staged {self._forms.sql()}")
+        left = self._connection.sql(f"""
+            select lines.* from lines
+            where (file, line) in (select (file, line) from staged where code = {LEFT})""").to_arrow_table()
+        if left.num_rows:
+            self._execute(f"delete from staged where code = {LEFT}")
+            self._connection.register("lines", left)
+        return bool(left.num_rows)
 
     def _refuse(self, unreadable: Sequence[Unreadable]) -> None:
         columns = ("file", "line", "reason", "detail", "raw")

@@ -4,7 +4,7 @@ Built from the catalogue, one ``Validation`` a target. Nothing here reads a file
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from export_pipeline.days import oldest_kept_day
@@ -21,6 +21,9 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 RECEIVED_TOLERANCE = timedelta(days=2)
 """A ``receivedAt`` further after the instant of taking cannot be true and is set to that instant; without
 this, a wrong clock could place rows on a day that does not close for years."""
+
+LEFT = -3
+"""The ``code`` of a line that the quick way leaves to the long one."""
 
 LINE_FAULTS: Mapping[str, str] = {
     "not_utf8": "the line must be UTF-8",
@@ -40,7 +43,9 @@ class Validation:
     lists in SQL, each over the one before and the first over ``parsed``; ``rules`` and ``columns`` (the
     columns of the table, and what each is) are over the last. ``unknown_keys``, ``drift`` and ``clamped`` are
     what is noted of a line that is accepted. ``identity`` are the columns in which two duplicates are equal,
-    ``instant`` is the one by which rows are sorted and with which an erasure is compared.
+    ``instant`` is the one by which rows are sorted and with which an erasure is compared. ``plain`` are
+    conditions that together make sure that no rule but one about the line's form rejects a line;
+    ``inner_types`` are the types of the known fields of ``data``.
     """
 
     keys: Sequence[str]
@@ -50,6 +55,8 @@ class Validation:
     columns: Mapping[str, str]
     identity: Sequence[str]
     instant: str
+    plain: Sequence[str] = ()
+    inner_types: Mapping[str, str] = field(default_factory=dict)
     unknown_keys: str = "unknown_keys"
     drift: str = "0"
     clamped: str = "false"
@@ -60,16 +67,36 @@ class Validation:
         ``code`` is the position in ``rules`` of the rule that rejects the line, null if it is accepted;
         ``raw`` is the line without its end, for rejected lines only.
         """
-        query = "parsed"
+        cases = " ".join(f"when {rule.condition} then {code}" for code, rule in enumerate(self.rules))
+        source = f"(select *, (case {cases} end)::smallint as code from {self._layered('parsed')})"
+        raw = f"case when code is not null then {_RAW} end"
+        return self._rows(source, raw, self.unknown_keys, self.drift, self.clamped)
+
+    def plain_sql(self, source: str, conditions: Sequence[str]) -> str:
+        """The same over ``source``, with ``code`` null or ``LEFT``: accepted, or left for ``sql`` to judge.
+
+        A line is accepted here if ``conditions`` and ``plain`` hold, which leaves no rule to reject it and
+        nothing but unknown keys to be noted of it.
+
+        Args:
+            source: a query like ``parsed``, without ``fault``.
+            conditions: what makes sure that the line has no fault and ``data`` has no drift.
+        """
+        accepted = " and ".join([*conditions, *self.plain])
+        code = f"case when coalesce({accepted}, false) then null else {LEFT} end::smallint"
+        judged = f"(select *, {code} as code from {self._layered(source)})"
+        return self._rows(judged, "null::blob", self.unknown_keys, "0", "false")
+
+    def _layered(self, query: str) -> str:
         for layer in self.layers:
             query = f"(select *, {_select_list(layer)} from {query})"
-        cases = " ".join(f"when {rule.condition} then {code}" for code, rule in enumerate(self.rules))
+        return query
+
+    def _rows(self, source: str, raw: str, unknown_keys: str, drift: str, clamped: str) -> str:
         return f"""
-            select file, line, code, case when code is not null then {_RAW} end as raw,
-                {_select_list(self.columns)},
-                ({self.unknown_keys})::integer as unknown_keys, ({self.drift})::integer as drift,
-                {self.clamped} as clamped
-            from (select *, (case {cases} end)::smallint as code from {query})"""
+            select file, line, code, {raw} as raw, {_select_list(self.columns)},
+                ({unknown_keys})::integer as unknown_keys, ({drift})::integer as drift, {clamped} as clamped
+            from {source}"""
 
 
 _TEXT = r"regexp_replace(text, '\r?\n$', '')"
@@ -154,6 +181,8 @@ def _events(data_type: DataType, taken_at: datetime, retention_days: int) -> Val
             for name, expression in columns.items()
         },
         identity=("eventId",),
+        plain=_plain(data_type, fields, taken_at, retention_days),
+        inner_types=_inner_types(data_type),
         instant="timestamp",
         # Our own exports name their data type in each row and can be taken in again.
         unknown_keys=f"unknown_keys + coalesce({rules.value('dataType')} <> {own_name}, false)::integer",
@@ -191,6 +220,37 @@ def _event_rules(
         "timestamp",
         f"raw events are kept for {retention_days} days; on the day of taking, the first day kept was {oldest}",
     )
+
+
+def _plain(
+    data_type: DataType, fields: Mapping[str, Field], taken_at: datetime, retention_days: int
+) -> list[str]:
+    need_content = ", ".join(literal(event.name) for event in data_type.events if event.needs_content)
+    conditions = [
+        f"event in ({', '.join(map(literal, data_type.event))})",
+        "\"userId\" <> ''",
+        f'"deviceType" in ({", ".join(map(literal, fields["deviceType"].values))})',
+        f"({rules.value('timestamp')} is null or {_read('timestamp')} is not null)",
+        f"({rules.value('receivedAt')} is null or {_read('receivedAt')} is not null)",
+        f"happened >= timestamp '{oldest_kept_day(taken_at, retention_days)} 00:00:00'",
+        "not late",
+    ]
+    if need_content:
+        conditions.append(f"(\"contentId\" <> '' or event not in ({need_content}))")
+    if data_type.has_current_time:
+        conditions.append(f'({rules.value("currentTime")} is null or "currentTime" is not null)')
+        conditions.append("lifted is null")
+    optional = ("contentId", "sessionId", "deviceId", "country", "eventId")
+    return conditions + [f"({rules.value(name)} is null or {quoted(name)} is not null)" for name in optional]
+
+
+def _inner_types(data_type: DataType) -> dict[str, str]:
+    types: dict[str, set[str]] = {}
+    for event in data_type.events:
+        for inner in event.fields:
+            types.setdefault(inner.name, set()).add(inner.type)
+    # A field whose type depends on the event has none that could be checked without the event.
+    return {name: "".join(kinds) if len(kinds) == 1 else "various" for name, kinds in types.items()}
 
 
 _FIRST_CHARACTERS = {"string": '"', "integer": "-0-9", "number": "-0-9", "boolean": "tf", "object": "{"}
