@@ -1,0 +1,228 @@
+"""The daily exports as assets: one a data type and format, by one factory, each day a partition."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+from export_pipeline.days import utc_now
+from export_pipeline.defs.deployment import OWNERS, Deployment
+from export_pipeline.defs.failures import in_words
+from export_pipeline.defs.partitions import daily
+from export_pipeline.errors import DamagedData, TransientError
+from export_pipeline.events.catalogue import DATA_TYPES, DataType
+from export_pipeline.exports import DailyExport, export_day, preview
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.request import FORMATS
+from export_pipeline.exports.volume import DAYS_BEFORE, volume_warning
+from export_pipeline.ingest import waiting_days
+from export_pipeline.ledger import DayState
+from export_pipeline.settings import Settings
+
+GROUP = "exports"
+CODE_VERSION = "1"
+TRIES, PAUSE_SECONDS = 3, 10
+HOURS_TO_FRESH = 3
+
+READ_BACK, ROW_COUNT, VOLUME = "read_back", "row_count", "volume"
+
+Events = Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.MaterializeResult[None]]
+
+
+def export_key(data_type: str, format_: str) -> dg.AssetKey:
+    """The asset of a data type's daily exports in a format."""
+    return dg.AssetKey(f"{DATA_TYPES[data_type].table}_{format_}")
+
+
+def export_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """One asset a data type and format."""
+    return [
+        _export_asset(settings, data_type, format_)
+        for data_type in DATA_TYPES.values()
+        for format_ in FORMATS
+    ]
+
+
+def _export_asset(settings: Settings, data_type: DataType, format_: str) -> dg.AssetsDefinition:
+    key = export_key(data_type.name, format_)
+
+    @dg.asset(
+        key=key,
+        deps=[data_type.table],
+        description=f"A day of `{data_type.name}` as verified {format_.upper()} files with a manifest, at "
+        f"`exports/daily/{data_type.name}/{format_}/<day>/v<N>/`. When the day's rows have changed, the next "
+        "version is made; otherwise materializing again finds the same files.",
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={format_, "duckdb", "file"},
+        tags={"data_type": data_type.name, "format": format_},
+        partitions_def=daily(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        freshness_policy=dg.FreshnessPolicy.cron(
+            deadline_cron=f"0 {(settings.export_hour + HOURS_TO_FRESH) % 24} * * *",
+            lower_bound_delta=timedelta(hours=HOURS_TO_FRESH),
+        ),
+        pool="exports",
+        code_version=CODE_VERSION,
+        check_specs=_check_specs(key),
+    )
+    def export(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> Events:
+        days = [date.fromisoformat(partition) for partition in context.partition_keys]
+        yield from _materialize(context, deployment, data_type.name, format_, days)
+
+    return export
+
+
+def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    descriptions = {
+        READ_BACK: "A reader that shares no code with the writer found rows, hashes, schema and order right.",
+        ROW_COUNT: "The files of each day hold as many rows as the ledger counts for the day.",
+        VOLUME: "Each day has rows, and at least a tenth of the median of the seven days before.",
+    }
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=f"{text} One verdict a run; it names the days.")
+        for name, text in descriptions.items()
+    ]
+
+
+def _materialize(
+    context: dg.AssetExecutionContext,
+    deployment: Deployment,
+    data_type: str,
+    format_: str,
+    days: Sequence[date],
+) -> Events:
+    """Export each day on its own: one that fails leaves the others materialised and fails the run."""
+    made: dict[date, DailyExport] = {}
+    failed: dict[date, Exception] = {}
+    try:
+        for day in days:
+            try:
+                made[day] = _export(deployment, data_type, format_, day)
+                context.log.info(f"{day}: {_told(made[day])}")
+            except Exception as error:
+                failed[day] = error
+                context.log.error(f"{day}: {in_words(error)}")
+    except dg.DagsterExecutionInterruptedError:
+        yield from _recorded(data_type, format_, made)
+        raise
+
+    transient = any(isinstance(error, TransientError) for error in failed.values())
+    if transient and context.retry_number + 1 < TRIES:
+        # The days that are made already are found as they are by the next try.
+        raise dg.RetryRequested(max_retries=TRIES - 1, seconds_to_wait=PAUSE_SECONDS)
+
+    if failed:
+        yield from _recorded(data_type, format_, made)
+    else:
+        for day, export in made.items():
+            context.add_asset_metadata(_metadata(export), partition_key=day.isoformat())
+        yield dg.MaterializeResult()
+    yield from _checks(deployment, export_key(data_type, format_), data_type, made, failed)
+    if failed:
+        raise dg.Failure(
+            f"{len(failed)} of {len(days)} days failed. {_listed(failed)}",
+            metadata={"failedDays": [str(day) for day in sorted(failed)]},
+            allow_retries=False,
+        )
+
+
+def _export(deployment: Deployment, data_type: str, format_: str, day: date) -> DailyExport:
+    return export_day(
+        data_type,
+        format_,
+        day,
+        settings=deployment.settings,
+        store=deployment.store,
+        ledger=deployment.ledger,
+        waiting=lambda name: waiting_days(deployment.settings, deployment.ledger, name),
+        now=utc_now(),
+    )
+
+
+def _recorded(
+    data_type: str, format_: str, made: Mapping[date, DailyExport]
+) -> Iterator[dg.AssetMaterialization]:
+    for day, export in made.items():
+        yield dg.AssetMaterialization(
+            export_key(data_type, format_), partition=day.isoformat(), metadata=_metadata(export)
+        )
+
+
+def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:
+    """What the UI shows of a day's export; the numbers are plotted over the days."""
+    manifest = export.manifest
+    return {
+        "rows": dg.MetadataValue.int(manifest.row_count),
+        "bytes": dg.MetadataValue.int(manifest.total_bytes),
+        "seconds": dg.MetadataValue.float(round(export.seconds, 3)),
+        "parts": dg.MetadataValue.int(len(manifest.files)),
+        "dataVersion": dg.MetadataValue.int(manifest.days[0].data_version),
+        "version": dg.MetadataValue.int(manifest.version),
+        "exportId": dg.MetadataValue.text(manifest.export_id),
+        "complete": dg.MetadataValue.bool(manifest.complete),
+        "sha256": dg.MetadataValue.md("\n".join(f"- {f.name}: `{f.sha256}`" for f in manifest.files)),
+        "directory": dg.MetadataValue.path(export.path),
+        "manifest": dg.MetadataValue.path(export.path / MANIFEST),
+        "preview": dg.MetadataValue.md(preview(export.path, manifest).to_markdown(index=False)),
+    }
+
+
+def _told(export: DailyExport) -> str:
+    manifest = export.manifest
+    rows = f"{manifest.row_count:,} rows, {manifest.total_bytes:,} bytes, version {manifest.version}"
+    made = f"made in {export.seconds:.1f} s" if export.created else "there already, unchanged"
+    closed = "" if manifest.complete else "; the day is not closed, so the export is not complete"
+    return f"{rows}, {made}{closed}"
+
+
+def _checks(
+    deployment: Deployment,
+    key: dg.AssetKey,
+    data_type: str,
+    made: Mapping[date, DailyExport],
+    failed: Mapping[date, Exception],
+) -> Iterator[dg.AssetCheckResult]:
+    damaged = {day: error for day, error in failed.items() if isinstance(error, DamagedData)}
+    if damaged or made:
+        found = f"{_span(made)}: rows, hashes, schema and order were read back right."
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=READ_BACK,
+            passed=not damaged,
+            description=_listed(damaged) if damaged else found,
+        )
+    if not made:
+        return
+    known = deployment.ledger.read_days(data_type, min(made) - timedelta(days=DAYS_BEFORE), max(made))
+    mismatches = [text for day, export in sorted(made.items()) if (text := _mismatch(export, known[day]))]
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=ROW_COUNT,
+        passed=not mismatches,
+        description=" ".join(mismatches) or f"{_span(made)}: the files hold every row of the store.",
+    )
+    unusual = [text for day in sorted(made) if (text := volume_warning(known, day))]
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=VOLUME,
+        passed=not unusual,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{'. '.join(unusual)}." if unusual else f"{_span(made)}: nothing unusual.",
+    )
+
+
+def _mismatch(export: DailyExport, state: DayState) -> str | None:
+    day = export.manifest.days[0]
+    if day.data_version == state.version and export.manifest.row_count != state.rows:
+        return f"{day.date}: {export.manifest.row_count:,} rows in the files, {state.rows:,} in the store."
+    return None
+
+
+def _span(days: Iterable[date]) -> str:
+    ordered = sorted(days)
+    return str(ordered[0]) if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]} ({len(ordered)} days)"
+
+
+def _listed(failed: Mapping[date, Exception]) -> str:
+    return " ".join(f"{day}: {in_words(error)}." for day, error in sorted(failed.items()))

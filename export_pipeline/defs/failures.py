@@ -1,0 +1,72 @@
+"""How failures are told: in one sentence, without a trace of the data, by every run and by a sensor."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from export_pipeline.defs.partitions import days_of
+from export_pipeline.errors import ExportPipelineError
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong. Only our own errors are known to hold no ids; of others, the type and the place."""
+    if isinstance(error, ExportPipelineError):
+        return f"{error.code}: {error.message}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    file = Path(place.filename).name
+    return f"INTERNAL_ERROR: {type(error).__name__} in {place.name}, line {place.lineno} of {file}"
+
+
+@contextmanager
+def told_in_words() -> Iterator[None]:
+    """Turn any exception of the block into a Dagster failure whose text is ``in_words``."""
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except Exception as error:
+        failure = dg.Failure(in_words(error), allow_retries=False)
+    else:
+        return
+    # Raised out here, the failure does not carry the exception, whose text may quote a row.
+    raise failure
+
+
+def subject(run: dg.DagsterRun) -> str:
+    """The assets or the job of a run, and the days it is about."""
+    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
+    days = days_of(run)
+    told = "" if not days else f" for {days[0]}" if len(days) == 1 else f" for {days[0]} to {days[-1]}"
+    return f"{assets or run.job_name}{told}"
+
+
+def failed_runs() -> dg.SensorDefinition:
+    """A sensor that writes one line to the log for every run that failed."""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        description="Logs one clear line for every run that failed: which, for which days, and why.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=10,
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        context.log.error(_sentence(context))
+
+    return sensor
+
+
+def _sentence(context: dg.RunFailureSensorContext) -> str:
+    failures = context.get_step_failure_events()
+    reasons = []
+    for event in failures:
+        data = event.step_failure_data
+        told = data.user_failure_data.description if data.user_failure_data else None
+        if told is None and data.error is not None:
+            told = data.error.cls_name
+        reasons.append(told if len(failures) == 1 else f"{event.step_key}: {told}")
+    run = context.dagster_run
+    why = "; ".join(reasons) or context.failure_event.message
+    return f"Run {run.run_id} failed: {subject(run)}. {why}"

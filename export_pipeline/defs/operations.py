@@ -1,0 +1,110 @@
+"""What keeps the deployment well: the maintenance job, and alerts as checks on the event assets."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import dagster as dg
+
+from export_pipeline.days import utc_now
+from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.failures import told_in_words
+from export_pipeline.events.catalogue import DATA_TYPES, DataType
+from export_pipeline.ledger import Ledger
+from export_pipeline.operations.alerts import Alert, large_quarantine, silent_data_types
+from export_pipeline.operations.maintenance import maintain
+from export_pipeline.settings import Settings
+
+Rule = Callable[[Settings, Ledger, datetime], list[Alert]]
+
+
+@dg.op(
+    name="maintain_tables",
+    pool="maintenance",
+    description="Merges small store files, and removes files that nothing reads any more. Rows, data "
+    "versions and export files stay as they are.",
+)
+def maintenance_op(
+    context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> dg.Output[None]:
+    """One round over all tables; what was done is in the output's metadata, by table."""
+    with told_in_words():
+        done = maintain(deployment.settings, deployment.store, deployment.ledger, utc_now())
+    return dg.Output(
+        None, metadata={table: dg.MetadataValue.json(work.to_json()) for table, work in done.items()}
+    )
+
+
+@dg.job(
+    name="maintenance",
+    description="Compaction and removal of unused store files. Safe beside ingest and exports.",
+    executor_def=dg.in_process_executor,
+    tags={"export_pipeline/lane": "maintenance"},
+)
+def maintenance_job() -> None:
+    """One op."""
+    maintenance_op()
+
+
+maintenance_schedule = dg.ScheduleDefinition(
+    name="maintenance",
+    job=maintenance_job,
+    cron_schedule="40 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Maintains the store every hour.",
+)
+
+
+def alert_checks() -> list[dg.AssetChecksDefinition]:
+    """For each event asset: whether it still receives events, and whether too many lines are refused."""
+    rules: Sequence[tuple[str, str, Rule]] = (
+        (
+            "receives_events",
+            "Batches land; not silent for longer than the setting allows.",
+            silent_data_types,
+        ),
+        ("quarantine_share", "Few of the last day's lines are in quarantine.", large_quarantine),
+    )
+    return [_alert_check(data_type, *rule) for data_type in DATA_TYPES.values() for rule in rules]
+
+
+def _alert_check(data_type: DataType, name: str, description: str, rule: Rule) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=data_type.table, name=name, description=description)
+    def check(deployment: dg.ResourceParam[Deployment]) -> dg.AssetCheckResult:
+        with told_in_words():
+            found = [
+                alert.message
+                for alert in rule(deployment.settings, deployment.ledger, utc_now())
+                if alert.subject == data_type.name
+            ]
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(found) or "Nothing to report.",
+        )
+
+    return check
+
+
+def operations() -> dg.Definitions:
+    """Maintenance every hour, and the alert checks every hour."""
+    checks = alert_checks()
+    alerts_job = dg.define_asset_job(
+        "alerts",
+        selection=dg.AssetSelection.checks(*checks),
+        description="Looks whether events still land and whether too many lines are refused.",
+        executor_def=dg.in_process_executor,
+    )
+    alerts_schedule = dg.ScheduleDefinition(
+        name="alerts",
+        job=alerts_job,
+        cron_schedule="10 * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Runs the alert checks every hour.",
+    )
+    return dg.Definitions(
+        asset_checks=checks,
+        jobs=[maintenance_job, alerts_job],
+        schedules=[maintenance_schedule, alerts_schedule],
+    )
