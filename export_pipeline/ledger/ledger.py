@@ -8,13 +8,13 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Column, Connection, Engine, Row, func, insert, select, update
 
 from export_pipeline import locks
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect
-from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions
+from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions, watermarks
 from export_pipeline.settings import Settings
 
 FIRST_VERSION = 1
@@ -186,20 +186,21 @@ class Ledger:
         """Every day of a data type that has a data version."""
         return dict(self.read_days(data_type, date.min, date.max).states)
 
+    def read_to(self, source: str, target: str) -> datetime | None:
+        """The instant up to which ``target`` was read from a source database; None before the first."""
+        query = select(watermarks.c.read_to).where(
+            watermarks.c.source == source, watermarks.c.target == target
+        )
+        with self._reading() as connection:
+            return connection.execute(query).scalar()
+
+    def move_watermark(self, source: str, target: str, read_to: datetime) -> None:
+        """Note that ``target`` was read from a source database up to ``read_to``; it never moves back."""
+        _raise_to(self._engine, watermarks.c.read_to, read_to, {"source": source, "target": target})
+
     def suppress(self, key_hash: str, erased_at: datetime) -> None:
         """Refuse events of the person with this keyed hash that happened not after ``erased_at``."""
-        with self._engine.begin() as connection:
-            changed = connection.execute(
-                update(suppressions)
-                .where(suppressions.c.key_hash == key_hash)
-                .values(
-                    erased_at=func.max(
-                        suppressions.c.erased_at, erased_at, type_=suppressions.c.erased_at.type
-                    )
-                )
-            )
-            if not changed.rowcount:
-                connection.execute(insert(suppressions).values(key_hash=key_hash, erased_at=erased_at))
+        _raise_to(self._engine, suppressions.c.erased_at, erased_at, {"key_hash": key_hash})
 
     def suppressions(self) -> pa.Table:
         """The keyed hashes of erased people with the instant of the erasure."""
@@ -207,6 +208,18 @@ class Ledger:
             rows = connection.execute(select(suppressions.c.key_hash, suppressions.c.erased_at)).all()
         schema = pa.schema([("key_hash", pa.string()), ("erased_at", pa.timestamp("us", "UTC"))])
         return pa.Table.from_pylist([dict(row._mapping) for row in rows], schema=schema)
+
+
+def _raise_to(engine: Engine, column: Column[Any], instant: datetime, key: Mapping[str, str]) -> None:
+    """Set an instant of the row ``key`` to the later of what it is and ``instant``; make an absent row."""
+    table = column.table
+    with engine.begin() as connection:
+        where = [table.c[name] == value for name, value in key.items()]
+        held = connection.execute(select(column).where(*where)).scalar()
+        if held is None:
+            connection.execute(insert(table).values({**key, column.name: instant}))
+        elif held < instant:
+            connection.execute(update(table).where(*where).values({column.name: instant}))
 
 
 def _batch(row: Row[Any]) -> Batch:

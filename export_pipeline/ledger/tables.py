@@ -87,3 +87,11 @@ suppressions = Table(
     Column("key_hash", String, primary_key=True),
     Column("erased_at", Instant, nullable=False),
 )
+
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("read_to", Instant, nullable=False),
+)

@@ -96,6 +96,14 @@ def test_the_later_erasure_of_a_person_counts(ledger: Ledger) -> None:
     assert ledger.suppressions().to_pylist() == [{"key_hash": "abc", "erased_at": NOW}]
 
 
+def test_a_watermark_is_kept_for_each_source_and_target_and_never_moves_back(ledger: Ledger) -> None:
+    assert ledger.read_to("a.duckdb", "events") is None
+    ledger.move_watermark("a.duckdb", "events", NOW)
+    ledger.move_watermark("a.duckdb", "events", NOW - timedelta(hours=1))
+    assert ledger.read_to("a.duckdb", "events") == NOW
+    assert ledger.read_to("a.duckdb", "ads") is None
+
+
 def test_the_database_keeps_no_deleted_bytes_and_lets_readers_beside_a_writer(
     settings: Settings, ledger: Ledger
 ) -> None:
