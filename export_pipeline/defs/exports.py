@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from export_pipeline.days import utc_now
+from export_pipeline.days import MAX_RANGE_DAYS, utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import in_words
 from export_pipeline.defs.partitions import daily
@@ -57,7 +57,8 @@ def _export_asset(settings: Settings, data_type: DataType, format_: str) -> dg.A
         kinds={format_, "duckdb", "file"},
         tags={"data_type": data_type.name, "format": format_},
         partitions_def=daily(settings),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        # A run costs seconds to start and a day often less than one to make; a month is a run.
+        backfill_policy=dg.BackfillPolicy.multi_run(MAX_RANGE_DAYS),
         freshness_policy=dg.FreshnessPolicy.cron(
             deadline_cron=f"0 {(settings.export_hour + HOURS_TO_FRESH) % 24} * * *",
             lower_bound_delta=timedelta(hours=HOURS_TO_FRESH),

@@ -36,7 +36,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
     @dg.schedule(
         name="daily_exports",
         job=job,
-        cron_schedule=f"*/{settings.export_check_minutes} {settings.export_hour}-23 * * *",
+        cron_schedule=f"*/{settings.export_check_minutes} {_hours(settings.export_hour)} * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Exports yesterday from {settings.export_hour:02}:00 UTC on, as soon as the day is "
@@ -54,6 +54,11 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
         return requests or dg.SkipReason(_why_not(due, resting))
 
     return dg.Definitions(jobs=[job], schedules=[schedule])
+
+
+def _hours(first: int) -> str:
+    # Dagster's cron parser takes the range 23-23 for every hour.
+    return f"{first}-23" if first < 23 else "23"
 
 
 def _request(start: date, end: date, data_types: Sequence[str]) -> dg.RunRequest:
