@@ -56,6 +56,6 @@ def maintain(settings: Settings, store: Store, ledger: Ledger, now: datetime) ->
             )
             # A batch in the store that the ledger has not ended is recognised by its snapshot.
             open_batches = {batch.id for batch in ledger.open_batches()}
-            expired = expire_snapshots(store, table, keep_from, open_batches)
+            expired = expire_snapshots(settings, store, table, keep_from, open_batches)
             done[table] = TableMaintenance(compacted, expired, sweep_orphans(store, table, orphans_before))
     return done

@@ -17,6 +17,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from export_pipeline.days import midnight
+from export_pipeline.faults import reach
 from export_pipeline.files import flush, scratch_directory
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
@@ -89,11 +90,13 @@ def compact_day(settings: Settings, store: Store, table: str, day: date | None) 
                         new += _dataframe_to_data_files(loaded.metadata, chunk, loaded.io)
         for file in new:
             flush(local_path(file.file_path))
+        reach(settings, "maintenance.merged")
         with loaded.transaction() as transaction, transaction.update_snapshot().overwrite() as snapshot:
             for file in old:
                 snapshot.delete_data_file(file)
             for file in new:
                 snapshot.append_data_file(file)
+        reach(settings, "maintenance.compacted")
         return Compaction(day, kept + len(old), kept + len(new))
 
     return retrying(attempt)
@@ -125,7 +128,9 @@ def _live_files(table: Table, day: date | None = None) -> list[DataFile]:
     return [task.file for task in table.scan(row_filter=condition).plan_files()]
 
 
-def expire_snapshots(store: Store, table: str, before: datetime, keep_batches: Collection[str]) -> Removed:
+def expire_snapshots(
+    settings: Settings, store: Store, table: str, before: datetime, keep_batches: Collection[str]
+) -> Removed:
     """Forget snapshots made before ``before`` and delete the files that only they reach.
 
     Args:
@@ -148,6 +153,7 @@ def expire_snapshots(store: Store, table: str, before: datetime, keep_batches: C
         return Removed()
     reached = _reachable(loaded, set(old))
     retrying(lambda: store.table(table).maintenance.expire_snapshots().by_ids(old).commit())
+    reach(settings, "maintenance.expired")
     return _delete(reached - _reachable(store.table(table)))
 
 
