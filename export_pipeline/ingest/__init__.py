@@ -1,12 +1,24 @@
 """Landing files to stored rows: lines are read, judged, deduplicated and stored, and the bad ones kept.
 
-The public parts are here; a batch's path through the modules is ``taking``, ``batches``, ``lines``, ``parsing``,
-``validation``, ``staging``.
+The public parts are here. A batch goes through ``taking``, ``batches``, ``lines``, ``staging`` (which judges
+by ``plain``, ``parsing`` and ``validation``) to the store and the ``quarantine``.
 """
 
-from export_pipeline.ingest.landing import waiting_files
+from export_pipeline.ingest.landing import WaitingFile, waiting_files
+from export_pipeline.ingest.quarantine import Quarantined, list_quarantined, show
 from export_pipeline.ingest.report import Report
-from export_pipeline.ingest.taking import ingest_landing, ingest_paths
+from export_pipeline.ingest.taking import ingest_landing, ingest_paths, replay
 from export_pipeline.ingest.waiting import waiting_days
 
-__all__ = ["Report", "ingest_landing", "ingest_paths", "waiting_days", "waiting_files"]
+__all__ = [
+    "Quarantined",
+    "Report",
+    "WaitingFile",
+    "ingest_landing",
+    "ingest_paths",
+    "list_quarantined",
+    "replay",
+    "show",
+    "waiting_days",
+    "waiting_files",
+]

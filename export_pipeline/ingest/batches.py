@@ -1,13 +1,13 @@
 """The life of a batch: taken, read, judged, stored, ended; and what is done about one that was cut short.
 
-A batch has one moment at which it happens: the commit of the store, which carries its id, counts and days. What
-comes before leaves nothing visible and is done again with the same id, sequence number and instant, so with the
-same rows; what comes after is finished from what the commit carries. All of it runs under one lock.
+A batch has one moment at which it happens: the commit of the store, which carries its id, counts and days.
+What comes before leaves nothing visible and is done again with the same id, sequence number and instant, so
+with the same rows; what comes after is finished from what the commit carries. All of it runs under one lock.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
@@ -17,10 +17,12 @@ from export_pipeline import faults, secrets
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.files import scratch_directory
 from export_pipeline.ingest import landing, quarantine
-from export_pipeline.ingest.lines import LineReader
+from export_pipeline.ingest.lines import Chunk, LineReader
+from export_pipeline.ingest.quarantine import Quarantined
 from export_pipeline.ingest.report import Report
+from export_pipeline.ingest.space import needing_space
 from export_pipeline.ingest.staging import Staging
-from export_pipeline.ingest.validation import validation
+from export_pipeline.ingest.targets import validation_of
 from export_pipeline.ledger import Batch, Counts, Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -56,13 +58,38 @@ class Ingest:
         """Take ``files`` as a batch and keep them."""
         batch = self._ledger.take_batch(target, PATHS, [file.name for file in files], now)
         faults.reach(self._settings, "ingest.taken")
-        self._store_lines(batch, files)
+        with self._given_up_on_failure(batch, now):
+            self._store_lines(batch, LineReader(files).chunks(), [file.name for file in files])
         self._end(batch, now)
+
+    def take_quarantined(self, entry: Quarantined, now: datetime) -> None:
+        """Take the lines of ``entry`` again as a batch; those rejected again stay in quarantine with it."""
+        path = entry.path.relative_to(self._settings.quarantine).as_posix()
+        batch = self._ledger.take_batch(entry.target, quarantine.REPLAY, [path], now)
+        faults.reach(self._settings, "ingest.taken")
+        names: list[str] = []
+        with self._given_up_on_failure(batch, now):
+            self._store_lines(batch, quarantine.chunks(entry.path, names), names)
+        self._end(batch, now)
+
+    @contextmanager
+    def _given_up_on_failure(self, batch: Batch, now: datetime) -> Iterator[None]:
+        # Files that are kept are taken again by another batch, not by this one.
+        try:
+            yield
+        except Exception:
+            self._give_up(batch, now)
+            raise
+
+    def _give_up(self, batch: Batch, now: datetime) -> None:
+        if self._store.committed(TABLE_OF[batch.target], batch.id) is None:
+            quarantine.path_of(self._settings, batch).unlink(missing_ok=True)
+            self._ledger.abandon_batch(batch.id, now)
 
     def _run_landing(self, batch: Batch, now: datetime) -> None:
         files = landing.claim(self._settings, batch.target, batch.id, batch.files)
         faults.reach(self._settings, "ingest.claimed")
-        self._store_lines(batch, files)
+        self._store_lines(batch, LineReader(files).chunks(), [file.name for file in files])
         self._end(batch, now)
 
     def recover(self, now: datetime) -> None:
@@ -75,20 +102,20 @@ class Ingest:
             elif batch.source == LANDING:
                 self._run_landing(batch, now)
             else:
-                quarantine.path_of(self._settings, batch).unlink(missing_ok=True)
-                self._ledger.abandon_batch(batch.id, now)
+                self._give_up(batch, now)
         landing.remove_stored(self._settings)
 
-    def _store_lines(self, batch: Batch, files: Sequence[Path]) -> None:
+    def _store_lines(self, batch: Batch, chunks: Iterable[Chunk], names: Sequence[str]) -> None:
         settings = self._settings
         with self._staging(batch) as staging:
-            for chunk in LineReader(files).chunks():
+            for chunk in chunks:
                 staging.add(chunk)
                 if self._read:
                     self._read(chunk.bytes_read)
+            staging.judge_left()
             self._settle(batch.target, staging)
             faults.reach(settings, "ingest.staged")
-            quarantine.write(settings, batch, staging.rejected([file.name for file in files]))
+            quarantine.write(settings, batch, staging.rejected(names))
             faults.reach(settings, "ingest.quarantined")
             days = staging.days() if batch.target in DATA_TYPES else {}
             self._store.append(
@@ -104,7 +131,7 @@ class Ingest:
 
     @contextmanager
     def _staging(self, batch: Batch) -> Iterator[Staging]:
-        judge = validation(batch.target, batch.taken_at, self._settings.raw_retention_days)
+        judge = validation_of(batch.target, batch.taken_at, self._settings.raw_retention_days)
         with scratch_directory(self._settings.tmp, _SCRATCH) as scratch:
             staging = Staging(judge, scratch)
             try:
@@ -129,6 +156,8 @@ class Ingest:
         assert carried is not None
         counts = Counts(**json.loads(carried["counts"]))
         days = {date.fromisoformat(day): rows for day, rows in json.loads(carried["days"]).items()}
+        if batch.source == quarantine.REPLAY:
+            quarantine.replayed(self._settings, batch).unlink(missing_ok=True)
         landing.mark_stored(self._settings, batch.target, batch.id)
         faults.reach(self._settings, "ingest.marked")
         self._ledger.commit_batch(batch.id, counts, days, now)
@@ -145,8 +174,12 @@ def exclusively(
     now: datetime,
     read: Callable[[int], None] | None = None,
 ) -> Iterator[Ingest]:
-    """A run of ingest while no other one runs, after what a dead one left was put right."""
-    with ledger.lock(LOCK):
+    """A run of ingest while no other one runs, after what a dead one left was put right.
+
+    Raises:
+        StorageFull: if no room is left, in here or in the block.
+    """
+    with needing_space(settings.root), ledger.lock(LOCK):
         run = Ingest(settings, store, ledger, read)
         run.recover(now)
         yield run

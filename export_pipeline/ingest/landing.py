@@ -1,8 +1,8 @@
 """The landing directory: which files wait, and claiming them for a batch.
 
-A claimed file moves, on the same file system, into a folder of its batch beside the waiting ones, so a file of
-the same name can land meanwhile. The folder's name says how far the batch is: ``.taken-<batch>`` while its lines
-are not in the store, ``.stored-<batch>`` from then until it is removed.
+A claimed file moves, on the same file system, into a folder of its batch beside the waiting ones, so a file
+of the same name can land meanwhile. The folder's name says how far the batch is: ``.taken-<batch>`` while its
+lines are not in the store, ``.stored-<batch>`` from then until it is removed.
 """
 
 import shutil
@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export_pipeline.errors import DamagedData
-from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.files import flush
+from export_pipeline.ingest.targets import TARGETS
 from export_pipeline.settings import Settings
-
-TARGETS = (*DATA_TYPES, *(f"users/{landing}" for landing in USER_TABLES))
-"""What can land, as the folder below ``landing/``."""
 
 _TAKEN, _STORED = ".taken-", ".stored-"
 

@@ -8,7 +8,7 @@ handed on as a line (too long, the rest of a damaged gzip file) comes out beside
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ LINES = pa.schema([("file", pa.int32()), ("line", pa.int64()), ("raw", pa.binary
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
+_GzipError = cast("type[Exception]", isal_zlib.error)  # its stub says that it is an instance
 _GZIP_WINDOW = 31  # zlib's way of saying: with a gzip header
 
 
@@ -103,7 +104,9 @@ class LineReader:
             try:
                 yield from self._read(position, path)
             except OSError as error:
-                raise DamagedData(f"{path} cannot be read: {error.strerror or error}") from None
+                raise DamagedData(
+                    f"{path} cannot be read: {error.strerror or error}; make it readable or move it away"
+                ) from None
         if self._buffer or self._unreadable or self._bytes_read:
             yield self._emit(len(self._buffer))
 
@@ -162,7 +165,7 @@ class LineReader:
                 decompressor = isal_zlib.decompressobj(_GZIP_WINDOW)
             try:
                 text = decompressor.decompress(pending, PIECE_BYTES)
-            except isal_zlib.error:
+            except _GzipError:
                 raise _Damaged(
                     "the gzip file is damaged; this is what could be read after the last line"
                 ) from None

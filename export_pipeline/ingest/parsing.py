@@ -63,12 +63,12 @@ class Parser:
         self._objects = objects
 
     def parse(self) -> None:
-        """Fill the view ``parsed`` with a row for each row of the view ``lines``, as ``register_lines`` made it.
+        """Fill the view ``parsed`` with a row for each row of the view ``lines``, made by ``register_lines``.
 
-        Its columns: ``file``, ``line``, ``raw``, ``text`` (null if not UTF-8); ``fault``, null or why the line
-        is no object as above: ``not_utf8``, ``not_json``, ``not_object``, ``duplicate_key``, ``too_deep``;
-        ``unknown_keys``, the number of top-level keys that are not known; ``j``, a struct with the value of
-        each known key as minified JSON text, null where it is absent or null.
+        Its columns: ``file``, ``line``, ``raw``, ``text`` (null if not UTF-8); ``fault``, null or why the
+        line is no object as above: ``not_utf8``, ``not_json``, ``not_object``, ``duplicate_key``,
+        ``too_deep``; ``unknown_keys``, the number of top-level keys that are not known; ``j``, a struct with
+        the value of each known key as minified JSON text, null where it is absent or null.
         """
         self._take_apart()
         self._search_nested()
@@ -117,7 +117,9 @@ class Parser:
         self._execute(f"""
             create or replace temp table level as
             select file, line, value
-            from (select file, line, unnest([{values or "null::json"}]) as value from taken_apart where nested)
+            from (
+                select file, line, unnest([{values or "null::json"}]) as value from taken_apart where nested
+            )
             where value is not null""")
         for _ in range(MAX_DEPTH):
             if not self._execute("select 1 from level limit 1").fetchone():

@@ -1,9 +1,9 @@
-"""The quick way for lines of the common form: one pass that accepts what is surely right, and leaves the rest.
+"""The quick way for lines of the common form: one pass that accepts what is surely right and leaves the rest.
 
-Most lines are written by a few programs and have the same keys in the same order, with flat ``data``. Such forms
-are learned from the lines at hand and compared with whole, which is cheaper than asking every question of every
-line. A line that fits none is no worse for it: it goes the long way, by ``parsing`` and ``validation``, which
-alone decide what is rejected and why. What is accepted here would be accepted there, with the same row.
+Most lines are written by a few programs and have the same keys in the same order, with flat ``data``. Such
+forms are learned from the lines at hand and compared with whole, which is cheaper than asking every question
+of every line. A line that fits none goes the long way, by ``parsing`` and ``validation``, which alone decide
+what is rejected and why. What is accepted here would be accepted there, with the same row.
 """
 
 import json
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from export_pipeline.ingest.parsing import LENIENT
 from export_pipeline.ingest.validation import Validation
-from export_pipeline.sql import literal, quoted
+from export_pipeline.sql import literal
 
 SAMPLE_LINES = 2048
 """Lines of a chunk that are looked at for forms."""
@@ -68,7 +68,7 @@ class PlainForms:
 
         Its ``code`` is null for accepted lines and ``LEFT`` for the others, whose other columns mean nothing.
         """
-        structure = literal(json.dumps({key: "JSON" for key in self._validation.keys}))
+        structure = literal(json.dumps(dict.fromkeys(self._validation.keys, "JSON")))
         source = f"""(
             select *, {self._unknown_keys()} as unknown_keys
             from (select *, try(from_json(text, {structure})) as j, try(json_keys(text)) as keys from lines)
@@ -94,7 +94,7 @@ class PlainForms:
         ]
 
     def _pattern(self, keys: tuple[str, ...]) -> str | None:
-        """The ``data`` with these keys in this order, each of its catalogue type or null, and nothing nested."""
+        """``data`` with these keys in this order, each of its catalogue type or null, nothing nested."""
         types = [self._validation.inner_types.get(key, "any") for key in keys]
         if not all(map(_KEY.fullmatch, keys)) or not all(kind in _VALUES for kind in types):
             return None

@@ -1,18 +1,29 @@
 """The quarantine: rejected lines with their reason, one Parquet file a batch.
 
-Written before the batch's rows are stored, under a name that a second try of the batch overwrites.
+Written before the batch's rows are stored, under a name that a second try of the batch overwrites. Lines that
+a replay rejects again move to the file of the replay and keep where and when they came from.
 """
 
-from collections.abc import Iterator
-from datetime import UTC
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from export_pipeline.errors import DamagedData, InvalidRequest
 from export_pipeline.files import flush
+from export_pipeline.ingest.lines import DAMAGED_GZIP, LINES, TOO_LONG, Chunk, Unreadable
 from export_pipeline.ledger import Batch
 from export_pipeline.settings import Settings
+
+REPLAY = "replay"
+"""The source of a batch that takes quarantined lines again; its one file is their path in the quarantine."""
 
 SCHEMA = pa.schema(
     [
@@ -26,13 +37,40 @@ SCHEMA = pa.schema(
         ("raw", pa.binary()),
     ]
 )
-"""``file`` is the name of the landing file, ``line`` counts from 1, ``raw`` is the line without its end."""
+"""``batchId`` and ``takenAt`` are of the batch that holds the line now, ``file`` is the name of the landing
+file, ``line`` counts from 1, ``raw`` is the line without its end."""
+
+_ROW_GROUP_LINES = 4096
+_NO_LINES = (DAMAGED_GZIP, TOO_LONG)
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """The quarantined lines of one batch, counted by reason; ``day`` (UTC) is when they were first taken."""
+
+    batch_id: str
+    target: str
+    day: date
+    reasons: Mapping[str, int]
+    path: Path
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are."""
+        return sum(self.reasons.values())
 
 
 def path_of(settings: Settings, batch: Batch) -> Path:
-    """Where the rejected lines of ``batch`` are kept: by target and the day (UTC) on which it was taken."""
+    """Where the rejected lines of ``batch`` are kept: by target and the day (UTC) of their first taking."""
+    if batch.source == REPLAY:
+        return replayed(settings, batch).with_name(f"{batch.id}.parquet")
     day = batch.taken_at.astimezone(UTC).date()
     return settings.quarantine / batch.target / day.isoformat() / f"{batch.id}.parquet"
+
+
+def replayed(settings: Settings, batch: Batch) -> Path:
+    """The file whose lines the replay ``batch`` takes again."""
+    return settings.quarantine / batch.files[0]
 
 
 def write(settings: Settings, batch: Batch, rejected: Iterator[pa.RecordBatch]) -> None:
@@ -48,14 +86,17 @@ def write(settings: Settings, batch: Batch, rejected: Iterator[pa.RecordBatch]) 
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        part: pa.RecordBatch | None = first
-        while part is not None:
-            writer.write_table(_with_batch(part, batch))
-            part = next(rejected, None)
-    flush(temporary)
-    temporary.replace(path)
-    flush(path.parent)
+    try:
+        with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+            part: pa.RecordBatch | None = first
+            while part is not None:
+                writer.write_table(_with_batch(part, batch), row_group_size=_ROW_GROUP_LINES)
+                part = next(rejected, None)
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _with_batch(part: pa.RecordBatch, batch: Batch) -> pa.Table:
@@ -63,3 +104,88 @@ def _with_batch(part: pa.RecordBatch, batch: Batch) -> pa.Table:
     columns["batchId"] = pa.repeat(pa.scalar(batch.id), part.num_rows)
     columns["takenAt"] = pa.repeat(pa.scalar(batch.taken_at, SCHEMA.field("takenAt").type), part.num_rows)
     return pa.table({name: columns[name] for name in SCHEMA.names}).cast(SCHEMA)
+
+
+def list_quarantined(settings: Settings) -> list[Quarantined]:
+    """What is in the quarantine, by target, then day, then batch.
+
+    Raises:
+        DamagedData: if a file of it cannot be read, naming it.
+    """
+    found = []
+    for path in sorted(settings.quarantine.rglob("[!.]*.parquet")):
+        target = path.parent.parent.relative_to(settings.quarantine).as_posix()
+        reasons: Counter[str] = Counter()
+        for part in _parts(path, ["reason"]):
+            counted = pc.value_counts(part["reason"])
+            reasons.update({row["values"]: row["counts"] for row in counted.to_pylist()})
+        day = date.fromisoformat(path.parent.name)
+        found.append(Quarantined(path.stem, target, day, dict(reasons), path))
+    return found
+
+
+def find(settings: Settings, batch_id: str) -> Quarantined:
+    """The quarantined lines of a batch.
+
+    Raises:
+        InvalidRequest: if there are none.
+    """
+    for entry in list_quarantined(settings):
+        if entry.batch_id == batch_id:
+            return entry
+    raise InvalidRequest(
+        f"batchId is {batch_id!r}; it must be that of a batch with lines in quarantine", field="batchId"
+    )
+
+
+def show(settings: Settings, batch_id: str, limit: int) -> list[dict[str, Any]]:
+    """The first ``limit`` quarantined lines of a batch: the columns of ``SCHEMA``, ``raw`` as text.
+
+    Bytes that are no text come out as replacement characters. For who operates the platform only: the lines
+    hold user ids.
+    """
+    entry = find(settings, batch_id)
+    rows: list[dict[str, Any]] = []
+    for part in _parts(entry.path, SCHEMA.names):
+        rows += part.slice(0, limit - len(rows)).to_pylist()
+        if len(rows) >= limit:
+            break
+    return [{**row, "raw": row["raw"].decode("utf-8", "replace")} for row in rows]
+
+
+def chunks(path: Path, names: list[str]) -> Iterator[Chunk]:
+    """The quarantined lines of a file, to be taken again.
+
+    Args:
+        names: is filled with the names of the files that the lines came from, by position.
+    """
+    last: tuple[str, int] | None = None
+    for part in _parts(path, ["file", "line", "reason", "detail", "raw"]):
+        # Two files of a batch can have the same name; the line numbers start again with the second.
+        file, line = part["file"].to_numpy(zero_copy_only=False), part["line"].to_numpy()
+        previous_file = np.concatenate([[last[0] if last else None], file[:-1]])
+        previous_line = np.concatenate([[last[1] if last else 0], line[:-1]])
+        begins = (file != previous_file) | (line <= previous_line)
+        position = (len(names) - 1 + np.cumsum(begins)).astype(np.int32)
+        names += file[begins].tolist()
+        last = (file[-1], int(line[-1]))
+        is_line = ~np.isin(part["reason"].to_numpy(zero_copy_only=False), _NO_LINES)
+        raw = pc.binary_join_element_wise(part["raw"].cast(pa.large_binary()), b"\n", b"").cast(pa.binary())
+        lines = pa.table([pa.array(position), part["line"], raw], LINES).filter(pa.array(is_line))
+        others = np.flatnonzero(~is_line)
+        yield Chunk(
+            lines,
+            [
+                Unreadable(int(position[i]), row["line"], row["reason"], row["detail"], row["raw"])
+                for i, row in zip(others, part.take(pa.array(others)).to_pylist(), strict=True)
+            ],
+        )
+
+
+def _parts(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for part in range(file.num_row_groups):
+                yield file.read_row_group(part, columns)
+    except (pa.ArrowInvalid, OSError):
+        raise DamagedData(f"{path} cannot be read; it is a quarantine file that was damaged") from None

@@ -33,7 +33,7 @@ class Report:
                 touched[day] = touched.get(day, 0) + rows
 
     def to_json(self) -> dict[str, Any]:
-        """``{"dataTypes": {name: counts}, "users": {table: counts}}`` with all names (contract, section 9)."""
+        """``{"dataTypes": {name: counts}, "users": {table: counts}}``, every name (contract, section 9)."""
         return {
             "dataTypes": {name: self._public(name) for name in DATA_TYPES},
             "users": {name: self._public(f"users/{name}") for name in USER_TABLES},

@@ -69,6 +69,16 @@ def instant(text: str) -> str:
     return f"case when {matches} then date_trunc('millisecond', {moment}) end"
 
 
+def text_of(name: str) -> str:
+    """The column of a layer that holds the text of the instant ``name``."""
+    return quoted(f"{name} text")
+
+
+def read_of(name: str) -> str:
+    """The column of a layer that holds the instant that the text of ``name`` was read as."""
+    return quoted(f"{name} read")
+
+
 def required_string(name: str, where: str = "true") -> Iterable[Rule]:
     """``name`` must be a string that is not empty, wherever ``where`` holds."""
     detail = f"{name} must be a string that is not empty"
@@ -97,8 +107,9 @@ def allowed_values(field: Field) -> Rule:
     return Rule(f"{quoted(field.name)} not in ({listed})", WRONG_VALUE, field.name, detail)
 
 
-def instant_rules(name: str, *, text: str, moment: str) -> Iterable[Rule]:
-    """``name`` must be an RFC 3339 date-time with a zone or null; ``moment`` is what ``text`` was read as."""
+def instant_rules(name: str) -> Iterable[Rule]:
+    """``name`` must be a date and time as RFC 3339 has it, with a zone, or null."""
+    text, moment = text_of(name), read_of(name)
     detail = f"{name} must be a date and time as RFC 3339 has it, such as 2026-02-04T12:30:00.250Z"
     yield Rule(f"not {is_string(name)}", WRONG_TYPE, name, detail)
     without_zone = f"{moment} is null and regexp_full_match({text}, {literal(_DATE_TIME)})"

@@ -2,7 +2,7 @@
 
 Rows wait in a DuckDB database of the process that spills into a scratch directory, so memory does not follow
 the batch. A line ends in exactly one way: rejected, suppressed, duplicate or accepted. Whether it is
-suppressed is asked before whether it is a duplicate, so taking an erased person's lines again counts the same.
+suppressed is asked before whether it is a duplicate: an erased person's lines count the same every time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +26,12 @@ THREADS = 2
 ROWS_A_CHUNK = 1 << 18
 """Rows handed to the store at a time, about: what memory holds, and what becomes a file a day and bucket."""
 
+LEFT_BYTES = 1 << 24
+"""Lines that are not of the common form are judged when there are this many bytes of them."""
+
+WINDOW_BYTES = 1 << 25
+"""Bytes of rejected lines handed to the quarantine at a time, about."""
+
 SUPPRESSED, DUPLICATE = -1, -2
 """What ``code`` holds for lines that are neither rejected nor stored."""
 
@@ -46,13 +52,15 @@ class Staging:
         )
         self._execute("set TimeZone = 'UTC'")
         self._parser = Parser(self._connection, validation.keys, validation.objects)
+        self._left: list[pa.Table] = []
         self._forms = PlainForms(self._connection, validation)
         register_lines(self._connection, LINES.empty_table())
         self._parser.parse()
         self._execute(f"create temp table staged as {validation.sql()}")
-        self._execute(
-            "create temp table unreadable (file integer, line bigint, reason varchar, detail varchar, raw blob)"
-        )
+        self._execute("""
+            create temp table unreadable (
+                file integer, line bigint, reason varchar, detail varchar, raw blob
+            )""")
 
     def close(self) -> None:
         """Free the memory and the files of the staging area."""
@@ -62,18 +70,27 @@ class Staging:
         return self._connection.execute(sql, parameters)
 
     def add(self, chunk: Chunk) -> None:
-        """Judge the lines of ``chunk``."""
+        """Judge the lines of ``chunk``, some of them only in ``judge_left``."""
         if chunk.lines.num_rows:
             lines = register_lines(self._connection, chunk.lines)
-            if not self._validation.plain or self._take_plain(lines):
-                self._parser.parse()
-                self._execute(f"insert into staged {self._validation.sql()}")
-            self._connection.unregister("lines")
+            self._left.append(self._take_plain(lines) if self._validation.plain else lines)
         if chunk.unreadable:
             self._refuse(chunk.unreadable)
+        if sum(lines.nbytes for lines in self._left) > LEFT_BYTES:
+            self.judge_left()
 
-    def _take_plain(self, lines: pa.Table) -> bool:
-        """Stage the lines of the common form; whether others are left, which the view ``lines`` then holds."""
+    def judge_left(self) -> None:
+        """Judge what ``add`` put off; needed before anything else is asked."""
+        if self._left:
+            lines = pa.concat_tables(self._left)
+            self._left = []
+            register_lines(self._connection, lines.select(LINES.names))
+            self._parser.parse()
+            self._execute(f"insert into staged {self._validation.sql()}")
+            self._connection.unregister("lines")
+
+    def _take_plain(self, lines: pa.Table) -> pa.Table:
+        """Stage the lines of the common form and return the others."""
         self._forms.learn(lines)
         self._execute(f"insert into staged {self._forms.sql()}")
         left = self._connection.sql(f"""
@@ -81,8 +98,8 @@ class Staging:
             where (file, line) in (select (file, line) from staged where code = {LEFT})""").to_arrow_table()
         if left.num_rows:
             self._execute(f"delete from staged where code = {LEFT}")
-            self._connection.register("lines", left)
-        return bool(left.num_rows)
+        self._connection.unregister("lines")
+        return left
 
     def _refuse(self, unreadable: Sequence[Unreadable]) -> None:
         columns = ("file", "line", "reason", "detail", "raw")
@@ -122,7 +139,8 @@ class Staging:
                     select rowid, row_number() over (partition by {identity} order by file, line) as place
                     from staged
                     where code is null and hash({identity}) in (
-                        select hash({identity}) from staged where code is null group by all having count(*) > 1
+                        select hash({identity}) from staged where code is null
+                        group by all having count(*) > 1
                     )
                 ) where place > 1
             )""")
@@ -174,31 +192,41 @@ class Staging:
         return dict(rows.fetchall())
 
     def rejected(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rejected lines in order: ``file`` (of ``names``, by position), ``line``, ``reason``, ``field``, ``detail``, ``raw``."""
+        """The rejected lines in order: ``file, line, reason, field, detail, raw``.
+
+        Args:
+            names: the name of each file, by its position.
+        """
         rules = self._validation.rules
-        self._connection.register(
-            "rules",
-            pa.table(
-                {
-                    "code": pa.array(range(len(rules)), pa.int16()),
-                    "reason": [rule.reason for rule in rules],
-                    "field": pa.array([rule.field for rule in rules], pa.string()),
-                    "detail": [rule.detail for rule in rules],
-                }
-            ),
-        )
-        self._connection.register(
-            "names",
-            pa.table({"file": pa.array(range(len(names)), pa.int32()), "name": pa.array(names, pa.string())}),
-        )
-        yield from self._connection.sql("""
-            select name as file, line, reason, field, detail, raw
-            from (
-                select file, line, reason, field, detail, raw from staged join rules using (code)
-                union all
-                select file, line, reason, null, detail, raw from unreadable
-            ) join names using (file)
-            order by names.file, line""").to_arrow_reader(1024)
+        why = {
+            "code": pa.array(range(len(rules)), pa.int16()),
+            "reason": [rule.reason for rule in rules],
+            "field": pa.array([rule.field for rule in rules], pa.string()),
+            "detail": [rule.detail for rule in rules],
+        }
+        self._connection.register("rules", pa.table(why))
+        files = {"file": pa.array(range(len(names)), pa.int32()), "name": pa.array(names, pa.string())}
+        self._connection.register("names", pa.table(files))
+        self._execute("""
+            create or replace temp view refusals as
+            select file, line, reason, field, detail, raw from staged join rules using (code)
+            union all
+            select file, line, reason, null, detail, raw from unreadable""")
+        # Rejected lines can be long, so how many are in memory is decided by their bytes.
+        windows = self._execute(f"""
+            select min((file, line)), max((file, line)) from (
+                select file, line, sum(octet_length(raw)) over (order by file, line) // {WINDOW_BYTES} as part
+                from refusals
+            ) group by part order by part""").fetchall()
+        for first, last in windows:
+            yield from self._connection.sql(
+                """
+                select name as file, line, reason, field, detail, raw from refusals join names using (file)
+                where (refusals.file, line) >= (?::integer, ?::bigint)
+                    and (refusals.file, line) <= (?::integer, ?::bigint)
+                order by names.file, line""",
+                params=[*first, *last],
+            ).to_arrow_reader(ROWS_A_CHUNK)
 
     def rows(self, sequence: int) -> Iterator[pa.Table]:
         """The rows to be stored, in order of their instant, with ``sequence`` as ``batchSequence``.

@@ -1,4 +1,4 @@
-"""Taking in what waits: the landing directory, or files that are named."""
+"""Taking in: what waits in the landing directory, files that are named, quarantined lines again."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -6,9 +6,11 @@ from pathlib import Path
 
 from export_pipeline.days import utc_now
 from export_pipeline.errors import InvalidRequest
+from export_pipeline.ingest import quarantine
 from export_pipeline.ingest.batches import exclusively
-from export_pipeline.ingest.landing import TARGETS, WaitingFile, cut_batch, left_alone, waiting_files
+from export_pipeline.ingest.landing import WaitingFile, cut_batch, left_alone, waiting_files
 from export_pipeline.ingest.report import Report
+from export_pipeline.ingest.targets import TARGETS
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -64,6 +66,30 @@ def ingest_paths(
                 count = cut_batch(files, settings.batch_bytes)
                 run.take_paths(target, [file.path for file in files[:count]], now or utc_now())
                 files = files[count:]
+    return run.report
+
+
+def replay(
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    batch_id: str | None = None,
+    *,
+    now: datetime | None = None,
+) -> Report:
+    """Take the quarantined lines of a batch again, or of all batches.
+
+    Lines that are no longer rejected leave the quarantine; the others stay there, under the replay's batch.
+
+    Raises:
+        InvalidRequest: if the batch has no lines in quarantine.
+    """
+    with exclusively(settings, store, ledger, now or utc_now()) as run:
+        entries = quarantine.list_quarantined(settings)
+        if batch_id is not None:
+            entries = [quarantine.find(settings, batch_id)]
+        for entry in entries:
+            run.take_quarantined(entry, now or utc_now())
     return run.report
 
 

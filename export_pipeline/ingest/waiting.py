@@ -12,7 +12,7 @@ from export_pipeline.ingest import landing
 from export_pipeline.ingest.batches import LANDING
 from export_pipeline.ingest.lines import LineReader
 from export_pipeline.ingest.parsing import Parser, register_lines
-from export_pipeline.ingest.validation import validation
+from export_pipeline.ingest.targets import validation_of
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 
@@ -61,7 +61,7 @@ def _text_bytes(path: Path) -> int:
 
 
 def _days_in(paths: Sequence[Path], data_type: str, taken_at: datetime, retention_days: int) -> set[date]:
-    judge = validation(data_type, taken_at, retention_days)
+    judge = validation_of(data_type, taken_at, retention_days)
     days: set[date] = set()
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
