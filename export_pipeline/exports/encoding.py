@@ -130,24 +130,27 @@ def _paths(names: tuple[str, ...]) -> str:
 
 
 def _csv_line(kind: DataType, day: datetime) -> str:
-    pieces: list[str] = []
-    for position, field in enumerate(kind.row_fields):
-        column = f"r.{quoted(field.name)}"
-        if position:
+    def cells(fields: tuple[Field, ...], care: bool) -> str:
+        pieces: list[str] = []
+        for field in fields:
+            column = f"r.{quoted(field.name)}"
+            if field.datetime:
+                pieces += _instant(field, day)
+            elif field.name == "dataType":
+                pieces.append(literal(kind.name))
+            elif field.type == "number":
+                pieces.append(f"to_json({column})")
+            else:
+                pieces.append(_text_cell(column) if care and _is_free_text(field) else column)
             pieces.append("','")
-        if field.datetime:
-            pieces += _instant(field, day)
-        elif field.name == "dataType":
-            pieces.append(literal(kind.name))
-        elif field.type == "object":
-            pieces.append(_data_cells(kind))
-        elif field.type == "number":
-            pieces.append(f"to_json({column})")
-        elif _is_free_text(field):
-            pieces.append(f"case when r.plain then {column} else {_text_cell(column)} end")
-        else:
-            pieces.append(column)
-    return f"concat({', '.join(_merged([*pieces, literal(chr(10))]))})"
+        return f"concat({', '.join(_merged(pieces[:-1]))})"
+
+    def either(fields: tuple[Field, ...]) -> str:
+        return f"case when r.plain then {cells(fields, False)} else {cells(fields, True)} end"
+
+    at = [field.name for field in kind.row_fields].index("data")
+    before, after = kind.row_fields[:at], kind.row_fields[at + 1 :]
+    return f"concat({either(before)}, ',', {_data_cells(kind)}, ',', {either(after)}, {literal(chr(10))})"
 
 
 def _data_cells(kind: DataType) -> str:

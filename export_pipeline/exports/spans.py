@@ -4,6 +4,7 @@ Owns the function that runs on the executor. It takes and returns plain data, op
 path, and so runs as well in another process or on another machine that sees the same paths.
 """
 
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ SPAN_WINDOWS = 4
 _BATCH_ROWS = 8192
 _LEVEL = 2
 _GZIP = 31
+_local = threading.local()
 
 
 class RowsChanged(Exception):
@@ -42,13 +44,13 @@ class Span:
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """The bytes of a window as they stand in the file, and what they hold.
+    """The bytes of a window as they stand in the file, in pieces, and what they hold.
 
     ``raw_bytes`` is their length before compression; the instants are those of the first and last
     row, in microseconds since 1970.
     """
 
-    content: bytes
+    content: tuple[pa.Buffer, ...]
     rows: int
     raw_bytes: int
     first_us: int
@@ -69,9 +71,9 @@ def spans(
         yield Span(scan, tuple(gathered), format, compression)
 
 
-def compressed(content: bytes, compression: Compression) -> bytes:
-    """``content`` as it stands in the file: as a gzip member with no time in it, or as it is."""
-    return isal_zlib.compress(content, _LEVEL, _GZIP) if compression == "gzip" else content
+def member(content: bytes | memoryview) -> bytes:
+    """``content`` as a gzip member; no time or name is in it, so that the bytes are repeatable."""
+    return isal_zlib.compress(content, _LEVEL, _GZIP)
 
 
 def encode(span: Span) -> list[EncodedWindow]:
@@ -95,7 +97,7 @@ def _bounds(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
 
 
 def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindow]:
-    pending: list[memoryview] = []
+    pending: list[pa.Buffer] = []
     at, rows, first_us, last_us = 0, 0, 0, 0
     for batch in batches:
         offsets, text, instants = _buffers(batch)
@@ -107,7 +109,7 @@ def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindo
             stop = batch.num_rows if expected is None else min(batch.num_rows, start + expected - rows)
             if not rows:
                 first_us = int(instants[start])
-            pending.append(text[offsets[start] : offsets[stop]])
+            pending.append(text.slice(int(offsets[start]), int(offsets[stop] - offsets[start])))
             rows += stop - start
             last_us = int(instants[stop - 1])
             start = stop
@@ -123,17 +125,35 @@ def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindo
 
 
 def _encoded(
-    pending: list[memoryview], rows: int, first_us: int, last_us: int, compression: Compression
+    pending: list[pa.Buffer], rows: int, first_us: int, last_us: int, compression: Compression
 ) -> EncodedWindow:
-    content = b"".join(pending)
-    return EncodedWindow(compressed(content, compression), rows, len(content), first_us, last_us)
+    raw_bytes = sum(piece.size for piece in pending)
+    content = tuple(pending)
+    if compression == "gzip":
+        content = (pa.py_buffer(member(_together(pending, raw_bytes))),)
+    return EncodedWindow(content, rows, raw_bytes, first_us, last_us)
 
 
-def _buffers(batch: pa.RecordBatch) -> tuple[np.ndarray, memoryview, np.ndarray]:
+def _together(pieces: list[pa.Buffer], size: int) -> memoryview:
+    """The bytes of ``pieces`` one after the other, valid until this thread's next call.
+
+    Memory that the thread keeps costs nothing to copy into; new memory costs more than the copy.
+    """
+    buffer: bytearray | None = getattr(_local, "buffer", None)
+    if buffer is None or len(buffer) < size:
+        buffer = _local.buffer = bytearray(size)
+    place = 0
+    for piece in pieces:
+        buffer[place : place + piece.size] = memoryview(piece)
+        place += piece.size
+    return memoryview(buffer)[:size]
+
+
+def _buffers(batch: pa.RecordBatch) -> tuple[np.ndarray, pa.Buffer, np.ndarray]:
     """The offsets and bytes of the lines and the instants, without copying."""
     line, us = batch.column("line"), batch.column("us")
     width = np.int64 if pa.types.is_large_string(line.type) else np.int32
     _, offsets, text = line.buffers()
     places = np.frombuffer(offsets, width)[line.offset : line.offset + len(line) + 1]
     moments = np.frombuffer(us.buffers()[1], np.int64)[us.offset : us.offset + len(us)]
-    return places, memoryview(text), moments
+    return places, text, moments

@@ -15,6 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.layout import descriptions, part_name
@@ -23,7 +25,7 @@ from export_pipeline.exports.readback import Range, read_range
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
-from export_pipeline.exports.spans import EncodedWindow, Span, compressed, encode, spans
+from export_pipeline.exports.spans import EncodedWindow, Span, encode, member, spans
 from export_pipeline.exports.verification import differences
 from export_pipeline.exports.windows import DayPlan, plan_day
 from export_pipeline.files import flush
@@ -146,14 +148,17 @@ class _Parts:
         self._part = _Part(name, self._folder / name)
         self._parts.append(self._part)
         self._file = open(self._part.path, "xb", buffering=0)  # noqa: SIM115, closed by _end
-        self._append(compressed(header(self._data_type, shape.format), shape.compression))
+        start = header(self._data_type, shape.format)
+        if start and shape.compression == "gzip":
+            start = member(start)
+        self._append(start)
 
-    def _append(self, content: bytes) -> None:
+    def _append(self, content: bytes | pa.Buffer) -> None:
         rest = memoryview(content)
         while rest:
             rest = rest[self._file.write(rest) :]
         self._part.sha256.update(content)
-        self._part.size += len(content)
+        self._part.size += memoryview(content).nbytes
 
     def write(self, window: EncodedWindow) -> None:
         """Add a window, to a new part if the current one has reached its size."""
@@ -161,7 +166,8 @@ class _Parts:
             self._end()
             self._begin()
         part = self._part
-        self._append(window.content)
+        for piece in window.content:
+            self._append(piece)
         part.raw_bytes += window.raw_bytes
         part.rows += window.rows
         part.first_us = window.first_us if part.first_us is None else part.first_us
@@ -178,6 +184,8 @@ class _Parts:
         part.read_to = part.size
 
     def _end(self) -> None:
+        if not self._part.size and self._shape.compression == "gzip":
+            self._append(member(b""))
         if self._part.read_to < self._part.size or not self._part.size:
             self._read_back()
         os.fsync(self._file.fileno())

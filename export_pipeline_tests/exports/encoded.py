@@ -48,7 +48,7 @@ def content(
     plan = plan_day(scan, window_rows)
     tasks = list(spans(scan, plan.windows, format, compression))
     results = executor.map(encode, tasks) if executor else map(encode, tasks)
-    return header(data_type, format) + b"".join(w.content for windows in results for w in windows)
+    return header(data_type, format) + b"".join(piece for windows in results for w in windows for piece in w.content)
 
 
 def at(hour: int, minute: int = 0, second: int = 0, millisecond: int = 0) -> datetime:
