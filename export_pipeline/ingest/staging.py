@@ -209,24 +209,21 @@ class Staging:
         self._connection.register("names", pa.table(files))
         self._execute("""
             create or replace temp view refusals as
-            select file, line, reason, field, detail, raw from staged join rules using (code)
-            union all
-            select file, line, reason, null, detail, raw from unreadable""")
+            select *, file::hugeint * 1e12::hugeint + line as place from (
+                select file, line, reason, field, detail, raw from staged join rules using (code)
+                union all
+                select file, line, reason, null, detail, raw from unreadable
+            )""")
         # Rejected lines can be long, so how many are in memory is decided by their bytes.
         windows = self._execute(f"""
-            select min((file, line)), max((file, line)) from (
-                select file, line, sum(octet_length(raw)) over (order by file, line) // {WINDOW_BYTES} as part
+            select min(place), max(place) from (
+                select place, sum(octet_length(raw)) over (order by place) // {WINDOW_BYTES} as part
                 from refusals
             ) group by part order by part""").fetchall()
         for first, last in windows:
-            yield from self._connection.sql(
-                """
+            yield from self._connection.sql(f"""
                 select name as file, line, reason, field, detail, raw from refusals join names using (file)
-                where (refusals.file, line) >= (?::integer, ?::bigint)
-                    and (refusals.file, line) <= (?::integer, ?::bigint)
-                order by names.file, line""",
-                params=[*first, *last],
-            ).to_arrow_reader(ROWS_A_CHUNK)
+                where place between {first} and {last} order by place""").to_arrow_reader(ROWS_A_CHUNK)
 
     def rows(self, sequence: int) -> Iterator[pa.Table]:
         """The rows to be stored, in order of their instant, with ``sequence`` as ``batchSequence``.
