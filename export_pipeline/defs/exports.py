@@ -185,16 +185,19 @@ def _checks(
     failed: Mapping[date, Exception],
 ) -> Iterator[dg.AssetCheckResult]:
     damaged = {day: error for day, error in failed.items() if isinstance(error, DamagedData)}
-    if damaged or made:
-        found = f"{_span(made)}: rows, hashes, schema and order were read back right."
+    if damaged:
         yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name=READ_BACK,
-            passed=not damaged,
-            description=_listed(damaged) if damaged else found,
+            asset_key=key, check_name=READ_BACK, passed=False, description=_listed(damaged)
         )
     if not made:
         return
+    if not damaged:
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=READ_BACK,
+            passed=True,
+            description=f"{_span(made)}: rows, hashes, schema and order were read back right.",
+        )
     known = deployment.ledger.read_days(data_type, min(made) - timedelta(days=DAYS_BEFORE), max(made))
     mismatches = [text for day, export in sorted(made.items()) if (text := _mismatch(export, known[day]))]
     yield dg.AssetCheckResult(

@@ -1,14 +1,16 @@
 """How failures are told: in one sentence, without a trace of the data, by every run and by a sensor."""
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 
 from export_pipeline.defs.partitions import days_of
 from export_pipeline.errors import ExportPipelineError
+
+T = TypeVar("T")
 
 
 def in_words(error: Exception) -> str:
@@ -20,17 +22,12 @@ def in_words(error: Exception) -> str:
     return f"INTERNAL_ERROR: {type(error).__name__} in {place.name}, line {place.lineno} of {file}"
 
 
-@contextmanager
-def told_in_words() -> Iterator[None]:
-    """Turn any exception of the block into a Dagster failure whose text is ``in_words``."""
+def told_in_words(work: Callable[[], T]) -> T:
+    """The result of ``work``; any exception of it becomes a Dagster failure whose text is ``in_words``."""
     try:
-        yield
-    except dg.Failure:
-        raise
+        return work()
     except Exception as error:
         failure = dg.Failure(in_words(error), allow_retries=False)
-    else:
-        return
     # Raised out here, the failure does not carry the exception, whose text may quote a row.
     raise failure
 
@@ -60,13 +57,15 @@ def failed_runs() -> dg.SensorDefinition:
 
 def _sentence(context: dg.RunFailureSensorContext) -> str:
     failures = context.get_step_failure_events()
-    reasons = []
-    for event in failures:
-        data = event.step_failure_data
-        told = data.user_failure_data.description if data.user_failure_data else None
-        if told is None and data.error is not None:
-            told = data.error.cls_name
-        reasons.append(told if len(failures) == 1 else f"{event.step_key}: {told}")
+    reasons = [
+        _reason(event) if len(failures) == 1 else f"{event.step_key}: {_reason(event)}" for event in failures
+    ]
     run = context.dagster_run
-    why = "; ".join(reasons) or context.failure_event.message
-    return f"Run {run.run_id} failed: {subject(run)}. {why}"
+    return f"Run {run.run_id} failed: {subject(run)}. {' '.join(reasons) or context.failure_event.message}"
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    return str(data.error.cls_name) if data.error else "unknown"

@@ -39,8 +39,9 @@ def ingest_op(
     """Ingest what waits; record each day whose data version changed, and each user table that got rows."""
     report, failure = Report(), None
     try:
-        with told_in_words():
-            report = ingest_landing(deployment.settings, deployment.store, deployment.ledger)
+        report = told_in_words(
+            lambda: ingest_landing(deployment.settings, deployment.store, deployment.ledger)
+        )
     except dg.Failure as error:
         failure = error
     # Batches committed before a failure stay committed: their days are recorded all the same.
@@ -120,9 +121,7 @@ def landing() -> dg.SensorDefinition:
         failures, last_end = _failures(context.instance)
         resume = last_end + pause_after(failures)
         if failures and utc_now() < resume:
-            return dg.SkipReason(
-                f"{why}; the last {failures} ingests failed, the next try is at {resume:%H:%M:%S} UTC."
-            )
+            return dg.SkipReason(f"{why}; the last ingests failed, the next try is at {resume:%H:%M:%S} UTC.")
         return dg.RunRequest(tags={"export_pipeline/reason": why})
 
     return sensor
@@ -131,9 +130,9 @@ def landing() -> dg.SensorDefinition:
 def _work(deployment: Deployment, instance: dg.DagsterInstance) -> str | None:
     for target in TABLE_OF:
         if files := len(waiting_files(deployment.settings, target)):
-            return f"{files} files wait in landing/{target}"
+            return f"files wait in landing/{target}: {files}"
     if batches := len(deployment.ledger.open_batches()):
-        return f"{batches} batches were taken and not finished"
+        return f"batches were taken and not finished: {batches}"
     if next(unrecorded_days(deployment, instance, utc_now().date()), None):
         return "rows were ingested by the command line"
     return None

@@ -27,8 +27,9 @@ def maintenance_op(
     context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.Output[None]:
     """One round over all tables; what was done is in the output's metadata, by table."""
-    with told_in_words():
-        done = maintain(deployment.settings, deployment.store, deployment.ledger, utc_now())
+    done = told_in_words(
+        lambda: maintain(deployment.settings, deployment.store, deployment.ledger, utc_now())
+    )
     return dg.Output(
         None, metadata={table: dg.MetadataValue.json(work.to_json()) for table, work in done.items()}
     )
@@ -71,12 +72,8 @@ def alert_checks() -> list[dg.AssetChecksDefinition]:
 def _alert_check(data_type: DataType, name: str, description: str, rule: Rule) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=data_type.table, name=name, description=description)
     def check(deployment: dg.ResourceParam[Deployment]) -> dg.AssetCheckResult:
-        with told_in_words():
-            found = [
-                alert.message
-                for alert in rule(deployment.settings, deployment.ledger, utc_now())
-                if alert.subject == data_type.name
-            ]
+        alerts = told_in_words(lambda: rule(deployment.settings, deployment.ledger, utc_now()))
+        found = [alert.message for alert in alerts if alert.subject == data_type.name]
         return dg.AssetCheckResult(
             passed=not found,
             severity=dg.AssetCheckSeverity.WARN,

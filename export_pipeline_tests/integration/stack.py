@@ -72,7 +72,7 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     programs = Path(sys.executable).parent
-    commands = {
+    commands: dict[str, list[str | Path]] = {
         "webserver": [
             programs / "dagster-webserver",
             "-h",
