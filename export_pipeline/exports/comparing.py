@@ -16,16 +16,20 @@ def compare(
 ) -> tuple[int, int]:
     """Rows added and rows removed from the export in ``before`` to the files in ``after``.
 
-    Both have the same format and compression; the files on both sides are intact.
+    Both have the same format and compression. If the older files cannot be read any more, all their rows
+    count as removed and all new ones as added.
     """
     old = _event_ids(before, manifest.files, manifest.format)
     new = _event_ids(after, files, manifest.format)
-    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spill)}) as connection:
-        both = connection.execute(
-            f"select count(n.eventId) filter (o.eventId is null), "
-            f"count(o.eventId) filter (n.eventId is null) "
-            f"from ({new}) n full join ({old}) o on n.eventId = o.eventId"
-        ).fetchall()
+    try:
+        with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spill)}) as connection:
+            both = connection.execute(
+                f"select count(n.eventId) filter (o.eventId is null), "
+                f"count(o.eventId) filter (n.eventId is null) "
+                f"from ({new}) n full join ({old}) o on n.eventId = o.eventId"
+            ).fetchall()
+    except duckdb.Error:
+        return sum(file.rows for file in files), manifest.row_count
     added, removed = both[0]
     return int(added), int(removed)
 

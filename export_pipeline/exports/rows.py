@@ -127,6 +127,7 @@ def _json_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array, bool
     try:
         table = pa.json.read_json(
             io.BytesIO(content),
+            memory_pool=pa.system_memory_pool(),
             read_options=pa.json.ReadOptions(use_threads=False, block_size=len(content) + 1),
             parse_options=pa.json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore"),
         )
@@ -180,6 +181,7 @@ def _csv_keys(kind: DataType, content: bytes) -> tuple[pa.Array, pa.Array, bool]
     try:
         table = pa.csv.read_csv(
             io.BytesIO(content),
+            memory_pool=pa.system_memory_pool(),
             read_options=pa.csv.ReadOptions(
                 use_threads=False, block_size=len(content) + 1, column_names=names
             ),

@@ -19,8 +19,9 @@ from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.scanning import Scan, reading
 from export_pipeline.exports.windows import Window, condition
 
-SPAN_WINDOWS = 4
-"""Windows read by one query. More decode each row group fewer times and hold more rows in memory."""
+SPAN_WINDOWS = 2
+"""Windows read by one query; no part of the bytes. More would decode each row group fewer times, and
+hold more rows in memory."""
 
 _BATCH_ROWS = 8192
 _LEVEL = 2
@@ -97,7 +98,7 @@ def _bounds(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
 
 
 def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindow]:
-    pending: list[pa.Buffer] = []
+    lines = _Packed() if span.compression == "gzip" else _AsTheyAre()
     at, rows, first_us, last_us = 0, 0, 0, 0
     for batch in batches:
         offsets, text, instants = _buffers(batch)
@@ -109,44 +110,61 @@ def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindo
             stop = batch.num_rows if expected is None else min(batch.num_rows, start + expected - rows)
             if not rows:
                 first_us = int(instants[start])
-            pending.append(text.slice(int(offsets[start]), int(offsets[stop] - offsets[start])))
+            lines.add(text.slice(int(offsets[start]), int(offsets[stop] - offsets[start])))
             rows += stop - start
             last_us = int(instants[stop - 1])
             start = stop
             if rows == expected:
-                yield _encoded(pending, rows, first_us, last_us, span.compression)
-                pending, at, rows = [], at + 1, 0
+                raw_bytes = lines.size
+                yield EncodedWindow(lines.take(), rows, raw_bytes, first_us, last_us)
+                at, rows = at + 1, 0
     if at < len(span.windows) and span.windows[at].rows is None:
         at += 1
         if rows:
-            yield _encoded(pending, rows, first_us, last_us, span.compression)
+            raw_bytes = lines.size
+            yield EncodedWindow(lines.take(), rows, raw_bytes, first_us, last_us)
     if at < len(span.windows):
         raise RowsChanged
 
 
-def _encoded(
-    pending: list[pa.Buffer], rows: int, first_us: int, last_us: int, compression: Compression
-) -> EncodedWindow:
-    raw_bytes = sum(piece.size for piece in pending)
-    content = tuple(pending)
-    if compression == "gzip":
-        content = (pa.py_buffer(member(_together(pending, raw_bytes))),)
-    return EncodedWindow(content, rows, raw_bytes, first_us, last_us)
+class _AsTheyAre:
+    """The lines of a window as DuckDB made them, not copied."""
+
+    def __init__(self) -> None:
+        self._pieces: list[pa.Buffer] = []
+        self.size = 0
+
+    def add(self, piece: pa.Buffer) -> None:
+        self._pieces.append(piece)
+        self.size += piece.size
+
+    def take(self) -> tuple[pa.Buffer, ...]:
+        taken, self._pieces, self.size = tuple(self._pieces), [], 0
+        return taken
 
 
-def _together(pieces: list[pa.Buffer], size: int) -> memoryview:
-    """The bytes of ``pieces`` one after the other, valid until this thread's next call.
+class _Packed:
+    """The lines of a window gathered in memory that the thread keeps, and compressed there.
 
-    Memory that the thread keeps costs nothing to copy into; new memory costs more than the copy.
+    To copy into memory already touched costs next to nothing; into new memory, more than to sort.
     """
-    buffer: bytearray | None = getattr(_local, "buffer", None)
-    if buffer is None or len(buffer) < size:
-        buffer = _local.buffer = bytearray(size)
-    place = 0
-    for piece in pieces:
-        buffer[place : place + piece.size] = memoryview(piece)
-        place += piece.size
-    return memoryview(buffer)[:size]
+
+    def __init__(self) -> None:
+        self._buffer: bytearray = getattr(_local, "buffer", bytearray())
+        self.size = 0
+
+    def add(self, piece: pa.Buffer) -> None:
+        end = self.size + piece.size
+        if end > len(self._buffer):
+            self._buffer = _local.buffer = self._buffer + bytes(2 * end - len(self._buffer))
+        self._buffer[self.size : end] = memoryview(piece)
+        self.size = end
+
+    def take(self) -> tuple[pa.Buffer, ...]:
+        with memoryview(self._buffer) as everything:
+            packed = member(everything[: self.size])
+        self.size = 0
+        return (pa.py_buffer(packed),)
 
 
 def _buffers(batch: pa.RecordBatch) -> tuple[np.ndarray, pa.Buffer, np.ndarray]:

@@ -16,6 +16,7 @@ from export_pipeline.exports.windows import plan_day
 from export_pipeline_tests.rows import NOON, table
 
 DAY: date = NOON.date()
+ALL_ROWS = Filters()
 
 
 def laid_out(
@@ -40,7 +41,7 @@ def content(
     compression: Compression = "none",
     window_rows: int = 50_000,
     files: int = 1,
-    filters: Filters = Filters(),
+    filters: Filters = ALL_ROWS,
     executor: Executor | None = None,
 ) -> bytes:
     """The bytes of the windows of ``rows``, in order, after the header."""
@@ -48,7 +49,9 @@ def content(
     plan = plan_day(scan, window_rows)
     tasks = list(spans(scan, plan.windows, format, compression))
     results = executor.map(encode, tasks) if executor else map(encode, tasks)
-    return header(data_type, format) + b"".join(piece for windows in results for w in windows for piece in w.content)
+    return header(data_type, format) + b"".join(
+        piece for windows in results for w in windows for piece in w.content
+    )
 
 
 def at(hour: int, minute: int = 0, second: int = 0, millisecond: int = 0) -> datetime:
