@@ -170,7 +170,7 @@ def chunks(path: Path, names: list[str]) -> Iterator[Chunk]:
         names += file[begins].tolist()
         last = (file[-1], int(line[-1]))
         is_line = ~np.isin(part["reason"].to_numpy(zero_copy_only=False), _NO_LINES)
-        raw = pc.binary_join_element_wise(part["raw"].cast(pa.large_binary()), b"\n", b"").cast(pa.binary())
+        raw = pc.binary_join_element_wise(part["raw"], b"\n", b"")
         lines = pa.table([pa.array(position), part["line"], raw], LINES).filter(pa.array(is_line))
         others = np.flatnonzero(~is_line)
         yield Chunk(

@@ -1,6 +1,6 @@
 """The rules of ingest written a second time, in plain Python, to compare with.
 
-One line at a time, with the standard library's JSON parser; shares only the catalogue with the code under test.
+One line at a time, with the standard library's JSON parser; shares the catalogue with the code under test.
 """
 
 import calendar
@@ -94,7 +94,7 @@ def instant(text: str) -> int:
     if not found:
         raise Rejected("bad_timestamp")
     year, month, day, hour, minute, second = map(int, found.groups()[:6])
-    if not (1 <= month <= 12 and 1 <= day and hour <= 23 and minute <= 59 and second <= 59):
+    if not (1 <= month <= 12 and day >= 1 and hour <= 23 and minute <= 59 and second <= 59):
         raise Rejected("bad_timestamp")
     # The Gregorian calendar repeats every 400 years.
     shifted = year + 400 if year < 400 else year

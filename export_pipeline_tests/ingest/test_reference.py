@@ -18,30 +18,96 @@ RETENTION = 90
 
 _VALUES = st.sampled_from(
     [
-        "null", "true", "false", "0", "-0", "5", "-1.5", "1e3", "1e999", "-1e999", "3.0", "0.1", "01", "+1", ".5",
-        "12345678901234567890123", "-9223372036854775809", "18446744073709551616", "1.7976931348623157e308",
-        "NaN", "nan", "Infinity", "-inf", "tru", '""', '"x"', '"\\u00e9é\\n\\""', '"a\\u0000b"', '"\\ud83d\\ude00"',
-        '"\\ud800"', '"\\x"', '"NaN,}"', '",]"', "'x'", "[]", "{}", "[1,[2,{}]]", "[1,]", '{"a":1,}', '{"a":1,"a":2}',
-        '{"a":{"b":1,"b":1}}', '[{"b":1,"b":1}]', '{"a":NaN}', "[nan]", "[" * 99 + "]" * 99, "[" * 101 + "]" * 101,
-        '"2026-02-04T12:00:00Z"', '"=1+1"', '"\\/"', '"\t"',
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "5",
+        "-1.5",
+        "1e3",
+        "1e999",
+        "-1e999",
+        "3.0",
+        "0.1",
+        "01",
+        "+1",
+        ".5",
+        "12345678901234567890123",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "1.7976931348623157e308",
+        "NaN",
+        "nan",
+        "Infinity",
+        "-inf",
+        "tru",
+        '""',
+        '"x"',
+        '"\\u00e9é\\n\\""',
+        '"a\\u0000b"',
+        '"\\ud83d\\ude00"',
+        '"\\ud800"',
+        '"\\x"',
+        '"NaN,}"',
+        '",]"',
+        "'x'",
+        "[]",
+        "{}",
+        "[1,[2,{}]]",
+        "[1,]",
+        '{"a":1,}',
+        '{"a":1,"a":2}',
+        '{"a":{"b":1,"b":1}}',
+        '[{"b":1,"b":1}]',
+        '{"a":NaN}',
+        "[nan]",
+        "[" * 99 + "]" * 99,
+        "[" * 101 + "]" * 101,
+        '"2026-02-04T12:00:00Z"',
+        '"=1+1"',
+        '"\\/"',
+        '"\t"',
     ]
-)  # fmt: skip
+)
 _INSTANTS = st.one_of(
     st.sampled_from(
         [
-            '"2026-02-04T12:30:00Z"', '"2026-02-04T12:35:00.123Z"', '"2026-02-04T12:35:00.124Z"',
-            '"2026-02-04t12:29:59.999999z"', '"2026-02-04 12:00:00+02:00"', '"2026-02-04T12:00:00"', '"2026-02-04"',
-            '"2026-02-04T12:00:00.123456789123Z"', '"2026-02-30T00:00:00Z"', '"2026-02-04T24:00:00Z"',
-            '"2026-02-04T23:59:60Z"', '"1969-12-31T23:59:59.9999Z"', '"0000-02-29T00:00:00Z"',
-            '"9999-12-31T23:59:59-14:00"', '"0001-01-01T00:00:00+05:00"', '"2025-11-06T00:00:00Z"',
-            '"2025-11-05T23:59:59.999Z"', '"2025-11-06T01:00:00+02:00"', '"2026-02-06T12:30:00.124Z"',
-            '"2026-02-07T00:00:00Z"', '"2026-02-04T12:00:00+24:00"', '"2026-02-04T12:00:00 UTC"', '"2026-2-4T1:0:0Z"',
-            '"2026-02-04T12:00:00.Z"', '"٢026-02-04T12:00:00Z"', '"2026-02-04T12:00:00Z\\n"', "1770206400",
+            '"2026-02-04T12:30:00Z"',
+            '"2026-02-04T12:35:00.123Z"',
+            '"2026-02-04T12:35:00.124Z"',
+            '"2026-02-04t12:29:59.999999z"',
+            '"2026-02-04 12:00:00+02:00"',
+            '"2026-02-04T12:00:00"',
+            '"2026-02-04"',
+            '"2026-02-04T12:00:00.123456789123Z"',
+            '"2026-02-30T00:00:00Z"',
+            '"2026-02-04T24:00:00Z"',
+            '"2026-02-04T23:59:60Z"',
+            '"1969-12-31T23:59:59.9999Z"',
+            '"0000-02-29T00:00:00Z"',
+            '"9999-12-31T23:59:59-14:00"',
+            '"0001-01-01T00:00:00+05:00"',
+            '"2025-11-06T00:00:00Z"',
+            '"2025-11-05T23:59:59.999Z"',
+            '"2025-11-06T01:00:00+02:00"',
+            '"2026-02-06T12:30:00.124Z"',
+            '"2026-02-07T00:00:00Z"',
+            '"2026-02-04T12:00:00+24:00"',
+            '"2026-02-04T12:00:00 UTC"',
+            '"2026-2-4T1:0:0Z"',
+            '"2026-02-04T12:00:00.Z"',
+            '"٢026-02-04T12:00:00Z"',
+            '"2026-02-04T12:00:00Z\\n"',
+            "1770206400",
         ]
     ),
     st.datetimes(datetime(2025, 11, 1), datetime(2026, 2, 8)).map(lambda at: f'"{at.isoformat()}Z"'),
     _VALUES,
-)  # fmt: skip
+)
+_RECENT = st.sampled_from(
+    ['"2026-02-04T12:00:00Z"', '"2026-01-02T03:04:05.678Z"', '"2026-02-04T14:00:00.5+02:00"', "null"]
+)
 _SPACE = st.sampled_from(["", "", "", " ", "\t", "  "])
 
 
@@ -55,12 +121,12 @@ def _object(draw: st.DrawFn, fields: dict[str, st.SearchStrategy[str]], optional
         members.append((draw(st.sampled_from(["extra", "a.b", "", "é\\u0041", *fields])), draw(_VALUES)))
     space = draw(_SPACE)
     inside = f",{space}".join(f'{space}"{name}"{space}:{space}{value}' for name, value in members)
-    trailing = draw(st.sampled_from([""] * 12 + [",", ", "]))
+    trailing = draw(st.sampled_from([""] * 30 + [",", ", "]))
     return f"{{{inside}{trailing}{space}}}"
 
 
 def _mostly(right: st.SearchStrategy[str], wrong: st.SearchStrategy[str] = _VALUES) -> st.SearchStrategy[str]:
-    return st.integers(0, 9).flatmap(lambda n: right if n else wrong)
+    return st.integers(0, 39).flatmap(lambda n: right if n else wrong)
 
 
 def _right(kind: str) -> st.SearchStrategy[str]:
@@ -86,7 +152,7 @@ def _event(draw: st.DrawFn, data_type: str) -> str:
         "event": _mostly(st.just(f'"{event.name}"')),
         "contentId": _mostly(st.sampled_from(['"v1"', '"v2"'])),
         "userId": _mostly(st.sampled_from(['"user_1"', '"é"'])),
-        "timestamp": _mostly(_INSTANTS, _INSTANTS),
+        "timestamp": _mostly(_RECENT, _INSTANTS),
         "sessionId": _mostly(text),
         "deviceType": _mostly(st.sampled_from(['"ios"', '"android"', '"web"'])),
         "currentTime": _mostly(st.sampled_from(["3.5", "0", "null"])),
@@ -94,7 +160,7 @@ def _event(draw: st.DrawFn, data_type: str) -> str:
         "deviceId": _mostly(text),
         "country": _mostly(text),
         "eventId": _mostly(st.sampled_from([f'"e{i}"' for i in range(8)])),
-        "receivedAt": _mostly(_INSTANTS, _INSTANTS),
+        "receivedAt": _mostly(_RECENT, _INSTANTS),
         "dataType": st.just(f'"{data_type}"'),
     }
     required = {"event", "userId", "deviceType", "contentId"} if draw(st.integers(0, 9)) else set()
@@ -104,7 +170,7 @@ def _event(draw: st.DrawFn, data_type: str) -> str:
 @st.composite
 def _line(draw: st.DrawFn, data_type: str) -> bytes:
     line = draw(_event(data_type)).encode()
-    if draw(st.integers(0, 7)) == 0:
+    if draw(st.integers(0, 15)) == 0:
         place = draw(st.integers(0, len(line)))
         junk = draw(
             st.sampled_from([b"", b"\xff", b",", b"}", b"{", b'"', b"\\", b"\0", b"\x0c", b" ", b"\xc2"])
@@ -119,7 +185,7 @@ def _stored(staging: Staging, sequence: int) -> list[dict[str, Any]]:
 
 @given(st.data(), st.sampled_from(sorted(DATA_TYPES)))
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[
@@ -131,7 +197,7 @@ def _stored(staging: Staging, sequence: int) -> list[dict[str, Any]]:
 def test_lines_are_judged_as_the_reference_judges_them(
     tmp_path: Path, data: st.DataObject, data_type: str
 ) -> None:
-    lines = data.draw(st.lists(_line(data_type), min_size=1, max_size=40))
+    lines = data.draw(st.lists(_line(data_type), min_size=8, max_size=40))
     expected: list[reference.Row] = []
     seen: set[str] = set()
     rejected = duplicate = blank = 0
@@ -191,7 +257,8 @@ def test_the_common_form_is_judged_like_any_other(tmp_path: Path) -> None:
     def line(number: int, spelling: str) -> str:
         at = (start + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
         return (
-            f'{{"event":"watchProgress","contentId":"v{number % 7}","userId":"user_{number % 5}","timestamp":"{at}",'
+            f'{{"event":"watchProgress","contentId":"v{number % 7}","userId":"u{number % 5}",'
+            f'"timestamp":"{at}",'
             f'"deviceType":"web","data":{{"currentTime":{number}.5,"rendition":"720p","bitrate":null{spelling}}},'
             f'"sessionId":null,"eventId":"e{number}"{spelling}}}'
         )
