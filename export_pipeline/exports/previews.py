@@ -25,5 +25,5 @@ def preview(path: Path, manifest: Manifest, rows: int = PREVIEW_ROWS) -> pd.Data
                 list(_COLUMNS)
             ]
         lines = b"".join(islice(content, rows))
-    frame = pd.read_json(BytesIO(lines), lines=True, dtype=False, convert_dates=False)
+    frame = pd.read_json(BytesIO(lines), lines=True, dtype=False)
     return frame[list(_COLUMNS)]

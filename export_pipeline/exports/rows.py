@@ -278,13 +278,23 @@ def _meant(ids: pa.Array) -> pa.Array:
 
 
 def _microseconds(timestamps: pa.Array) -> Longs:
-    try:
-        moments = timestamps.cast(pa.timestamp("us", "UTC"))
-    except pa.ArrowInvalid:
-        raise _Wrong("has an instant that does not exist") from None
+    moments = _moments(timestamps)
+    if moments is None:
+        right = 0
+        for step in (1 << bit for bit in reversed(range(len(timestamps).bit_length()))):
+            if _moments(timestamps[: right + step]) is not None:
+                right += step
+        raise _Wrong("has an instant that does not exist", right + 1)
     zero = pc.match_substring(timestamps, _ZERO_FRACTION)
     _all(~_flags(zero), f"has an instant with {_ZERO_FRACTION}")
     return np.asarray(moments.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _moments(timestamps: pa.Array) -> pa.Array | None:
+    try:
+        return timestamps.cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _misplaced(row: int) -> Problem:

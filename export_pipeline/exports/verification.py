@@ -70,6 +70,8 @@ def export_problems(folder: Path) -> list[str]:
         found = list(executor.map(lambda file: _read(folder, file, manifest), manifest.files))
     for entry, (_, wrong) in zip(manifest.files, found, strict=True):
         problems += [f"{entry.name} {text}" for text in wrong]
+    if any(wrong for _, wrong in found):
+        return problems
     return problems + _content_problems(manifest, [content for content, _ in found])
 
 
@@ -146,8 +148,6 @@ def _description_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 def _content_problems(manifest: Manifest, found: list[Content]) -> list[str]:
     """What only shows when the files of a data type are looked at together."""
     problems: list[str] = []
-    if any(content.problems for content in found):
-        return problems
     for data_type in manifest.data_types:
         together = Content()
         for file, content in zip(manifest.files, found, strict=True):

@@ -21,19 +21,35 @@ NOW = NOON + timedelta(days=1)
 Land = Callable[..., int]
 
 
+def land_rows(store: Store, ledger: Ledger, rows: Sequence[Mapping[str, Any]], data_type: str) -> int:
+    batch = ledger.take_batch(data_type, "landing", ["a.jsonl"], NOON)
+    mine = sorted(
+        ({**row, "batchSequence": batch.sequence} for row in rows), key=lambda row: row["timestamp"]
+    )
+    store.append(DATA_TYPES[data_type].table, [table(mine, data_type)], {"batch": batch.id})
+    days = Counter(row["timestamp"].date() for row in rows)
+    ledger.commit_batch(batch.id, Counts(received=len(rows), accepted=len(rows)), days, NOON)
+    return batch.sequence
+
+
+def export_rows(
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    data_type: str = "events",
+    format: str = "jsonl",
+    **changes: Any,
+) -> DailyExport:
+    arguments: dict[str, Any] = {"settings": settings, "store": store, "ledger": ledger, "now": NOW}
+    return export_day(data_type, format, changes.pop("day", DAY), **arguments | changes)
+
+
 @pytest.fixture
 def land(store: Store, ledger: Ledger) -> Land:
     """Store rows as one committed batch; returns its sequence number."""
 
     def landed(rows: Sequence[Mapping[str, Any]], data_type: str = "events") -> int:
-        batch = ledger.take_batch(data_type, "landing", ["a.jsonl"], NOON)
-        mine = sorted(
-            ({**row, "batchSequence": batch.sequence} for row in rows), key=lambda row: row["timestamp"]
-        )
-        store.append(DATA_TYPES[data_type].table, [table(mine, data_type)], {"batch": batch.id})
-        days = Counter(row["timestamp"].date() for row in rows)
-        ledger.commit_batch(batch.id, Counts(received=len(rows), accepted=len(rows)), days, NOON)
-        return batch.sequence
+        return land_rows(store, ledger, rows, data_type)
 
     return landed
 
@@ -43,7 +59,7 @@ def daily(settings: Settings, store: Store, ledger: Ledger) -> Callable[..., Dai
     """Export the day of the rows."""
 
     def exported(data_type: str = "events", format: str = "jsonl", **changes: Any) -> DailyExport:
-        arguments: dict[str, Any] = {"settings": settings, "store": store, "ledger": ledger, "now": NOW}
-        return export_day(data_type, format, changes.pop("day", DAY), **arguments | changes)
+        changed = {"settings": settings, "store": store, "ledger": ledger} | changes
+        return export_rows(data_type=data_type, format=format, **changed)
 
     return exported
