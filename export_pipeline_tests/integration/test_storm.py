@@ -1,12 +1,13 @@
 """Everything side by side while processes are killed: nothing lost, nothing twice, every file right."""
 
 import gzip
+import itertools
 import json
+import multiprocessing
+import multiprocessing.context
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from export_pipeline.days import utc_now
 from export_pipeline.exports import verify
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import load
+from export_pipeline_tests.integration import worker
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([worker.__name__])
+Process = multiprocessing.context.ForkServerProcess
 
 DAYS = 3
 TYPES = {"events": "like", "quality": "rebuffer", "ads": "click"}
@@ -88,40 +94,32 @@ class Storm:
         self.failures: list[str] = []
         self.runs = dict.fromkeys(FAULT_POINTS, 0)
         self.kills = 0
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, Process] = {}
         self._over = threading.Event()
         self._sent = 0
 
-    def command(self, work: str) -> list[str]:
-        first, last = str(self.days[0]), str(self.days[-1])
-        if work in ("backfill", "maintenance"):
-            return [sys.executable, "-m", "export_pipeline_tests.integration.worker", work, first, last]
-        program = [sys.executable, "-m", "export_pipeline"]
-        if work == "ingest":
-            return [*program, "ingest", "--json"]
-        types = ",".join(TYPES)
-        out = ["--out", str(self.out), "--overwrite"]
-        return [*program, "export", "--start", first, "--end", last, "--data-types", types, *out, "--json"]
-
-    def start(self, work: str, fault_point: str = "") -> subprocess.Popen[bytes]:
-        environment = {
-            **os.environ,
+    def start(self, work: str, fault_point: str = "") -> Process:
+        environ = {
             "EXPORT_PIPELINE_HOME": str(self.home),
             "EXPORT_PIPELINE_WINDOW_ROWS": "500",
             "EXPORT_PIPELINE_COMPACTION_FILES": "1",
             "EXPORT_PIPELINE_SNAPSHOT_HOURS": "0.0005",
             "EXPORT_PIPELINE_FAULT_POINT": fault_point,
         }
-        return subprocess.Popen(
-            self.command(work), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        given = (work, self.days[0], self.days[-1], self.out, environ, self._log(work))
+        process = PROCESSES.Process(target=worker.run, args=given)
+        process.start()
+        return process
 
-    def finish(self, work: str, process: subprocess.Popen[bytes]) -> int:
-        _, error = process.communicate()
+    def finish(self, work: str, process: Process) -> int | None:
+        process.join()
         self.runs[work] += 1
-        if process.returncode not in (0, -signal.SIGKILL):
-            self.failures.append(f"{work}: {error.decode()[-2000:]}")
-        return process.returncode
+        if process.exitcode not in (0, -signal.SIGKILL):
+            self.failures.append(f"{work}: {self._log(work).read_text()[-2000:]}")
+        return process.exitcode
+
+    def _log(self, work: str) -> Path:
+        return self.home.parent / f"{work}.log"
 
     def send(self, rows: int) -> None:
         for data_type in TYPES:
@@ -132,10 +130,9 @@ class Storm:
             )
             if self._sent // rows % 2:
                 content = gzip.compress(content)
-            # The names repeat, so that files land under the name of one that was just taken.
-            path = folder / f"batch-{self._sent // rows % 5}.jsonl"
-            while path.exists():
-                time.sleep(0.05)
+            # Names are used again, so that a file lands under the name of one that was just taken.
+            free = (folder / f"batch-{number}.jsonl" for number in itertools.count())
+            path = next(path for path in free if not path.exists())
             temporary = path.with_name(f"{path.name}.tmp")
             temporary.write_bytes(content)
             temporary.replace(path)
@@ -150,7 +147,7 @@ class Storm:
         while time.monotonic() < deadline:
             time.sleep(min(self.chance.uniform(0.2, 2 * kill_every), deadline - time.monotonic() + 0.1))
             process = self.running.get(self.chance.choice(list(FAULT_POINTS)))
-            if process and process.poll() is None:
+            if process and process.is_alive():
                 process.kill()
                 self.kills += 1
         self._over.set()
@@ -216,7 +213,8 @@ def check(storm: Storm) -> None:
     leftovers = [p for p in settings.tmp.rglob("*") if p.is_file() and p.parent.name != "locks"]
     assert leftovers == []
     assert [p for p in settings.landing.rglob("*") if p.is_file()] == []
-    assert [p.name for p in storm.out.parent.iterdir() if p not in (storm.home, storm.out)] == []
+    beside = [p.name for p in storm.out.parent.iterdir() if p not in (storm.home, storm.out)]
+    assert [name for name in beside if not name.endswith(".log")] == []
     assert storm.failures == []
 
 

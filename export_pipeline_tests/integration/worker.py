@@ -1,22 +1,34 @@
-"""A process of the storm: does one kind of work once, as the Dagster jobs do it, and ends.
+"""A process of the storm: does one kind of work once, as a command or a Dagster job does it, and ends."""
 
-``python -m export_pipeline_tests.integration.worker backfill|maintenance FIRST LAST``
-"""
-
+import os
 import sys
+from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
+from export_pipeline.cli import main as command
 from export_pipeline.days import days_between, utc_now
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import export_day
 from export_pipeline.exports.request import FORMATS
+from export_pipeline.ingest import ingest_landing  # noqa: F401  loaded once for all that are forked
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.maintenance import maintain
 from export_pipeline.settings import load
 from export_pipeline.store import Store
 
 
-def main(work: str, first: date, last: date) -> None:
+def run(work: str, first: date, last: date, out: Path, environ: Mapping[str, str], log: Path) -> None:
+    """Do ``work`` over the days from ``first`` to ``last``; what it prints goes to ``log``."""
+    os.environ.update(environ)
+    with open(log, "wb") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    if work == "ingest":
+        command(["ingest"])
+    elif work == "export":
+        days = ["--start", str(first), "--end", str(last), "--data-types", ",".join(DATA_TYPES)]
+        command(["export", *days, "--out", str(out), "--overwrite"])
     settings = load()
     store, ledger = Store(settings), Ledger(settings)
     if work == "maintenance":
@@ -27,7 +39,3 @@ def main(work: str, first: date, last: date) -> None:
             for format_ in FORMATS:
                 now = utc_now()
                 export_day(data_type, format_, day, settings=settings, store=store, ledger=ledger, now=now)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], *map(date.fromisoformat, sys.argv[2:4]))
