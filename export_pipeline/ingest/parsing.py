@@ -10,7 +10,7 @@ Values of unknown keys are dropped, so only what is kept is searched below its f
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -49,6 +49,17 @@ def register_lines(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> pa
     batches = with_text.to_batches(max_chunksize=_ROWS_A_BATCH)
     connection.register("lines", pa.Table.from_batches(batches, with_text.schema))
     return with_text
+
+
+# A row that cannot be parsed costs as much as hundreds of others, so each is asked first.
+TOP_KEYS = "case when json_valid(text) then try(json_keys(text)) end"
+"""The keys of the object ``text``, in order; null if it is no JSON, none if it is no object."""
+
+
+def taken_apart(keys: Iterable[str]) -> str:
+    """``text`` as a struct of the JSON text of each of ``keys``; null if it is no JSON."""
+    structure = literal(json.dumps(dict.fromkeys(keys, "JSON")))
+    return f"case when json_valid(text) then try(from_json(text, {structure})) end"
 
 
 class Parser:
@@ -93,7 +104,6 @@ class Parser:
         return self._connection.execute(sql)
 
     def _take_apart(self) -> None:
-        structure = literal(json.dumps(dict.fromkeys(self._keys, "JSON")))
         values = [f"j.{quoted(key)}" for key in self._objects]
         nested = " or ".join(
             f"coalesce(regexp_matches({value}, {literal(_NESTED)}), false)" for value in values
@@ -104,7 +114,7 @@ class Parser:
             create or replace temp table taken_apart as
             select *, {nested or "false"} as nested{keys}
             from (
-                select *, try(from_json(text, {structure})) as j, try(json_keys(text)) as keys_0,
+                select *, {taken_apart(self._keys)} as j, {TOP_KEYS} as keys_0,
                     case when regexp_matches(text, {lenient})
                         then regexp_matches(regexp_replace(text, {literal(_STRING)}, '""', 'g'), {lenient})
                         else false end as lenient

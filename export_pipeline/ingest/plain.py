@@ -6,7 +6,6 @@ of every line. A line that fits none goes the long way, by ``parsing`` and ``val
 what is rejected and why. What is accepted here would be accepted there, with the same row.
 """
 
-import json
 import re
 from collections import Counter
 
@@ -14,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from export_pipeline.ingest.parsing import LENIENT
+from export_pipeline.ingest.parsing import LENIENT, TOP_KEYS, taken_apart
 from export_pipeline.ingest.validation import Validation
 from export_pipeline.sql import literal
 
@@ -53,8 +52,9 @@ class PlainForms:
         """Look at some of ``lines``, spread evenly; their columns are those of the view ``lines``."""
         places = np.unique(np.linspace(0, lines.num_rows - 1, SAMPLE_LINES, dtype=np.int64))
         self._connection.register("sample_lines", lines.take(pa.array(places)))
-        seen = self._connection.execute("""
-            select try(json_keys(text)) as keys, try(json_keys(text, '$.data')) as inner_keys, count(*)
+        seen = self._connection.execute(f"""
+            select {TOP_KEYS} as keys,
+                case when json_valid(text) then try(json_keys(text, '$.data')) end as inner_keys, count(*)
             from sample_lines group by all""").fetchall()
         self._connection.unregister("sample_lines")
         for keys, inner, count in seen:
@@ -68,10 +68,11 @@ class PlainForms:
 
         Its ``code`` is null for accepted lines and ``LEFT`` for the others, whose other columns mean nothing.
         """
-        structure = literal(json.dumps(dict.fromkeys(self._validation.keys, "JSON")))
         source = f"""(
             select *, {self._unknown_keys()} as unknown_keys
-            from (select *, try(from_json(text, {structure})) as j, try(json_keys(text)) as keys from lines)
+            from (
+                select *, {taken_apart(self._validation.keys)} as j, {TOP_KEYS} as keys from lines
+            )
         )"""
         return self._validation.plain_sql(source, self._conditions())
 
