@@ -23,6 +23,9 @@ SPAN_WINDOWS = 2
 """Windows read by one query; no part of the bytes. More would decode each row group fewer times, and
 hold more rows in memory."""
 
+LARGEST_BYTES = 1 << 26
+"""Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
+
 _BATCH_ROWS = 8192
 _LEVEL = 2
 _GZIP = 31
@@ -45,7 +48,7 @@ class Span:
 
 @dataclass(frozen=True)
 class EncodedWindow:
-    """The bytes of a window as they stand in the file, in pieces, and what they hold.
+    """The bytes of a window, or of a part of a huge one, as they stand in the file, and what they hold.
 
     ``raw_bytes`` is their length before compression; the instants are those of the first and last
     row, in microseconds since 1970.
@@ -99,7 +102,7 @@ def _bounds(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
 
 def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindow]:
     lines = _Packed() if span.compression == "gzip" else _AsTheyAre()
-    at, rows, first_us, last_us = 0, 0, 0, 0
+    at, taken, rows, first_us, last_us = 0, 0, 0, 0, 0
     for batch in batches:
         offsets, text, instants = _buffers(batch)
         start = 0
@@ -107,17 +110,22 @@ def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindo
             if at == len(span.windows):
                 raise RowsChanged
             expected = span.windows[at].rows
-            stop = batch.num_rows if expected is None else min(batch.num_rows, start + expected - rows)
+            stop = (
+                batch.num_rows if expected is None else min(batch.num_rows, start + expected - taken - rows)
+            )
+            room = int(offsets[start]) + LARGEST_BYTES - lines.size
+            stop = min(stop, start + int(np.searchsorted(offsets[start + 1 : stop], room)) + 1)
             if not rows:
                 first_us = int(instants[start])
             lines.add(text.slice(int(offsets[start]), int(offsets[stop] - offsets[start])))
             rows += stop - start
             last_us = int(instants[stop - 1])
             start = stop
-            if rows == expected:
+            if taken + rows == expected or lines.size >= LARGEST_BYTES:
                 raw_bytes = lines.size
                 yield EncodedWindow(lines.take(), rows, raw_bytes, first_us, last_us)
-                at, rows = at + 1, 0
+                at, taken = (at + 1, 0) if taken + rows == expected else (at, taken + rows)
+                rows = 0
     if at < len(span.windows) and span.windows[at].rows is None:
         at += 1
         if rows:

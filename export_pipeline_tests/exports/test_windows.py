@@ -1,5 +1,6 @@
 """Windows are cut by what the rows are, not by where they lie or who works on them."""
 
+import gzip
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export_pipeline.exports import spans
 from export_pipeline.exports.request import Filters
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import DayPlan, plan_day
@@ -82,6 +84,21 @@ def test_windows_can_be_encoded_in_other_processes(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         elsewhere = content(tmp_path, many(), "events", "jsonl", window_rows=100, executor=executor)
     assert elsewhere == content(tmp_path, many(), "events", "jsonl", window_rows=100)
+
+
+def test_a_window_of_huge_rows_is_cut_by_bytes_whatever_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(n, data=f'{{"note":"{"x" * (n % 900)}"}}') for n in range(2_000)]
+    monkeypatch.setattr(spans, "LARGEST_BYTES", 30_000)
+
+    def packed(files: int) -> bytes:
+        return content(tmp_path / str(files), rows, "events", "jsonl", compression="gzip", files=files)
+
+    plain = content(tmp_path, rows, "events", "jsonl")
+    assert packed(1) == packed(3)
+    assert gzip.decompress(packed(1)) == plain
+    assert packed(1).count(b"\x1f\x8b\x08\x00\x00\x00\x00\x00") >= len(plain) // 31_000
 
 
 @given(
