@@ -49,6 +49,12 @@ class Settings(BaseModel):
         1 << 28, ge=1 << 10, description="Bytes of landing files taken as one batch; a larger file is one"
     )
 
+    duckdb_source: Path | None = Field(
+        None, description="A DuckDB database with tables like ours; what is new in it is taken in"
+    )
+    duckdb_overlap_minutes: int = Field(
+        60, ge=0, le=10_080, description="Minutes before the last time that are read again from it"
+    )
     compaction_files: int = Field(
         4, ge=1, le=1000, description="Files a day and user bucket may have before they are merged"
     )

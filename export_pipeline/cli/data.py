@@ -52,32 +52,43 @@ def sample(
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[PATH]...")
+@click.option(
+    "--duckdb",
+    "database",
+    type=click.Path(path_type=Path),
+    help="Take what is new in this DuckDB database with tables like ours.",
+)
 @json_option
 @pass_output
-def ingest(output: Output, paths: Sequence[Path]) -> None:
-    """Take in the landing directory, or the files given.
+def ingest(output: Output, paths: Sequence[Path], database: Path | None) -> None:
+    """Take in the landing directory, or the files given, or what is new in a DuckDB database.
 
     Files of the landing directory are removed once they are stored; files given as PATH are kept. A path
     tells its kind of data by the folder it is in: events, quality, ads, users/profiles, users/devices or
     users/experiments.
     """
-    from export_pipeline.ingest import ingest_landing, ingest_paths
+    from export_pipeline.ingest import ingest_database, ingest_landing, ingest_paths
     from export_pipeline.ledger import Ledger
     from export_pipeline.settings import load
     from export_pipeline.store import Store
 
+    if paths and database:
+        raise click.UsageError("PATH and --duckdb exclude each other; give one of them")
     settings = load()
     store, ledger = Store(settings), Ledger(settings)
     with output.progress("ingest", "B") as progress:
-        if paths:
+        if database:
+            report = ingest_database(settings, store, ledger, database)
+        elif paths:
             report = ingest_paths(settings, store, ledger, paths, progress=progress)
         else:
             report = ingest_landing(settings, store, ledger, progress=progress)
     document = report.to_json()
-    output.show(document, lambda: _counts_table(document))
+    output.show(document, lambda: counts_table(document))
 
 
-def _counts_table(document: dict[str, Any]) -> str:
+def counts_table(document: dict[str, Any]) -> str:
+    """What an ingest counted, as a table; ``document`` is its JSON."""
     counts = {**document["dataTypes"], **{f"users/{name}": c for name, c in document["users"].items()}}
     columns = ["received", "accepted", "rejected", "duplicate", "suppressed"]
     return table(["landing", *columns], [[name, *(c[key] for key in columns)] for name, c in counts.items()])

@@ -4,6 +4,7 @@ The public parts are here. A batch goes through ``taking``, ``batches``, ``lines
 by ``plain``, ``parsing`` and ``validation``) to the store and the ``quarantine``.
 """
 
+from export_pipeline.ingest.database import ingest_database, new_targets
 from export_pipeline.ingest.landing import WaitingFile, waiting_files
 from export_pipeline.ingest.quarantine import Quarantined, list_quarantined, show
 from export_pipeline.ingest.report import Report
@@ -14,9 +15,11 @@ __all__ = [
     "Quarantined",
     "Report",
     "WaitingFile",
+    "ingest_database",
     "ingest_landing",
     "ingest_paths",
     "list_quarantined",
+    "new_targets",
     "replay",
     "show",
     "waiting_days",

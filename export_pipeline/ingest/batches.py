@@ -32,7 +32,7 @@ LOCK = "ingest"
 LANDING, PATHS = "landing", "paths"
 """Where a batch came from: files that ingest claims and removes, or files that are kept."""
 
-_SCRATCH = "ingest"
+SCRATCH = "ingest"
 
 
 class Ingest:
@@ -94,7 +94,7 @@ class Ingest:
 
     def recover(self, now: datetime) -> None:
         """Put right what a run that died left behind."""
-        for scratch in self._settings.tmp.glob(f"{_SCRATCH}-*"):
+        for scratch in self._settings.tmp.glob(f"{SCRATCH}-*"):
             shutil.rmtree(scratch)
         for batch in self._ledger.open_batches():
             if self._store.committed(TABLE_OF[batch.target], batch.id) is not None:
@@ -132,7 +132,7 @@ class Ingest:
     @contextmanager
     def _staging(self, batch: Batch) -> Iterator[Staging]:
         judge = validation_of(batch.target, batch.taken_at, self._settings.raw_retention_days)
-        with scratch_directory(self._settings.tmp, _SCRATCH) as scratch:
+        with scratch_directory(self._settings.tmp, SCRATCH) as scratch:
             staging = Staging(judge, scratch)
             try:
                 yield staging
