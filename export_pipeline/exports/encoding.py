@@ -92,16 +92,17 @@ def _csv_source(kind: DataType, source: str) -> str:
     """The rows with ``plain``, no text column needs care, and ``known``, the texts of a plain ``data``."""
     texts = [f"{quoted(f.name)}" for f in kind.incoming_fields if _is_free_text(f)]
     together = f"concat({', '.join(texts)})"
-    harmless = [
-        f"not contains({together}, {character})" for character in ("','", "'\"'", "chr(10)", "chr(13)")
-    ]
+    harmless = [f"not contains(texts, {character})" for character in ("','", "'\"'", "chr(10)", "chr(13)")]
     # In byte order all that can begin a formula, and the empty text, lies outside these ranges.
     begins = [f"coalesce({t} >= 'A' or ({t} >= '0' and {t} < ':'), true)" for t in texts]
     known = " ".join(
         f"when event = {literal(event.name)} and {_is_plain_data(event)} then {_texts_of(event)}"
         for event in kind.events
     )
-    return f"select *, {' and '.join(harmless + begins)} as plain, case {known} end as known from {source}"
+    return (
+        f"select *, {' and '.join(harmless + begins)} as plain, case {known} end as known "
+        f"from (select *, {together} as texts from {source})"
+    )
 
 
 def _is_free_text(field: Field) -> bool:

@@ -4,17 +4,21 @@ import gzip
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from export_pipeline.exports.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREVIEW_ROWS = 10
 _COLUMNS = ("event", "timestamp", "deviceType", "country", "receivedAt", "dataType")
 
 
-def preview(path: Path, manifest: Manifest, rows: int = PREVIEW_ROWS) -> pd.DataFrame:
+def preview(path: Path, manifest: Manifest, rows: int = PREVIEW_ROWS) -> "pd.DataFrame":
     """The first rows of the export in ``path``: only columns that say nothing of a person."""
+    import pandas as pd  # takes longer to load than most exports of a small day to make
+
     file = next((file for file in manifest.files if file.rows), None)
     if file is None:
         return pd.DataFrame(columns=list(_COLUMNS))

@@ -5,7 +5,7 @@ path, and so runs as well in another process or on another machine that sees the
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,9 +19,9 @@ from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.scanning import Scan, reading
 from export_pipeline.exports.windows import Window, condition
 
-SPAN_WINDOWS = 2
-"""Windows read by one query; no part of the bytes. More would decode each row group fewer times, and
-hold more rows in memory."""
+SPAN_WINDOWS: Mapping[Format, int] = {"jsonl": 2, "csv": 3}
+"""Windows read by one query; no part of the bytes. More would decode each row group and plan fewer
+times, and hold more bytes in memory."""
 
 LARGEST_BYTES = 1 << 26
 """Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
@@ -67,7 +67,7 @@ def spans(
     """``windows`` in order, gathered into spans; a piece of an instant is a span of its own."""
     gathered: list[Window] = []
     for window in windows:
-        if gathered and (window.by_id or gathered[-1].by_id or len(gathered) == SPAN_WINDOWS):
+        if gathered and (window.by_id or gathered[-1].by_id or len(gathered) == SPAN_WINDOWS[format]):
             yield Span(scan, tuple(gathered), format, compression)
             gathered = []
         gathered.append(window)
