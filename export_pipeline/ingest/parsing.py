@@ -38,14 +38,12 @@ def register_lines(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> pa
 
     It has one column more, ``text``: the line as text, null if it is not UTF-8.
     """
-    raw = lines["raw"].combine_chunks()
     try:
-        text = raw.cast(pa.string())
+        with_text = lines.append_column("text", lines["raw"].cast(pa.string()))
     except pa.ArrowInvalid:
         connection.register("raw_lines", lines)
-        text = connection.sql("select try(decode(raw)) as text from raw_lines").to_arrow_table()["text"]
+        with_text = connection.sql("select *, try(decode(raw)) as text from raw_lines").to_arrow_table()
         connection.unregister("raw_lines")
-    with_text = lines.append_column("text", text).combine_chunks()
     batches = with_text.to_batches(max_chunksize=_ROWS_A_BATCH)
     connection.register("lines", pa.Table.from_batches(batches, with_text.schema))
     return with_text

@@ -248,3 +248,15 @@ def test_no_user_id_is_in_a_reason_or_a_name(settings, take):
     names = [str(path) for path in Path(settings.root).rglob("*")]
     assert "user_00000001" not in told
     assert not any("user_00000001" in name for name in names)
+
+
+def test_among_many_lines_that_are_not_utf8_each_line_stays_itself(settings, store, take):
+    numbers = range(30_000)
+    bad = [n for n in numbers if n % 3 == 0]
+    text = [
+        b"\xff%d" % n if n % 3 == 0 else line(eventId=f"e{n}", sessionId=f"s{n}").encode() for n in numbers
+    ]
+    land(settings, "a.jsonl", b"\n".join(text))
+    assert take() == Counts(received=30_000, accepted=20_000, rejected=10_000)
+    assert [(row["line"], row["raw"]) for row in kept(settings)] == [(n + 1, b"\xff%d" % n) for n in bad]
+    assert all(row["eventId"][1:] == row["sessionId"][1:] for row in stored(store))

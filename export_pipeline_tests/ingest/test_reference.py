@@ -185,7 +185,7 @@ def _stored(staging: Staging, sequence: int) -> list[dict[str, Any]]:
 
 @given(st.data(), st.sampled_from(sorted(DATA_TYPES)))
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[
