@@ -29,6 +29,7 @@ from export_pipeline.exports.windows import condition, plan_day
 from export_pipeline.ledger import Ledger
 from export_pipeline.sql import parquet, quoted
 from export_pipeline.store import Store
+from export_pipeline.store.tables import arrow_schema
 
 SAMPLED_SPANS = 12
 _BATCH_ROWS = 8192
@@ -121,9 +122,13 @@ def stages(home: str, day: str, format: str) -> dict[str, float]:
 
 
 def _decode(files: list[str], spill: str) -> float:
-    columns = ", ".join(f"count({quoted(field.name)})" for field in DATA_TYPES[DATA_TYPE].incoming_fields)
+    # A count is answered from the file's statistics; these need each value, and do next to nothing with it.
+    used = {pa.string(): "sum(strlen({}))", pa.timestamp("us", "UTC"): "bit_xor(epoch_us({}))"}
+    columns = ", ".join(
+        used.get(column.type, "sum({})").format(quoted(column.name)) for column in arrow_schema(DATA_TYPE)
+    )
     began = time.process_time()
-    connection(spill).execute(f"select {columns}, count(batchSequence) from {parquet(files)}").fetchall()
+    connection(spill).execute(f"select {columns} from {parquet(files)}").fetchall()
     return time.process_time() - began
 
 

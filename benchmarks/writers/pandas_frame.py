@@ -21,7 +21,7 @@ def write(files: Sequence[str], data_type: str, format: str, compression: str, o
     kind = DATA_TYPES[data_type]
     names = [field.name for field in kind.incoming_fields]
     before: Any = [("timestamp", "<", datetime.fromisoformat(until))]
-    rows = pd.read_parquet(list(files), "pyarrow", columns=names, filters=before, partitioning=None)
+    rows = pd.read_parquet(list(files), columns=names, filters=before)  # type: ignore[call-overload]
     rows = rows.sort_values(["timestamp", "eventId"])
     rows["dataType"] = data_type
     compressed: Any = _FASTEST if compression == "gzip" else None

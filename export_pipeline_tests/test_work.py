@@ -1,0 +1,173 @@
+"""The slow paths stay away: work is counted, from landing files to files read back, not timed."""
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports import ExportRequest, write_export
+from export_pipeline.exports.request import Filters, Format
+from export_pipeline.exports.scanning import Scan
+from export_pipeline.exports.spans import encode, spans
+from export_pipeline.exports.windows import plan_day
+from export_pipeline.ingest import ingest_landing
+from export_pipeline.ledger import Counts, Ledger
+from export_pipeline.settings import Settings, load, variable
+from export_pipeline.store import Store
+from export_pipeline_tests.exports.encoded import laid_out
+from export_pipeline_tests.rows import NOON, row, table
+from export_pipeline_tests.work import CAN_COUNT_READING, Here, counted_reading, counted_steps
+
+FEW, MANY = 1_000, 9_000
+STEPS_A_ROW = 0.1
+"""Allowed for what grows with blocks of thousands of rows; what is done for each row is 1 or more."""
+
+TABLE = DATA_TYPES["events"].table
+DAY = NOON.date()
+NOW = NOON + timedelta(days=2)
+CARE = ['{"a":"plain"}', '{"value":"=1+1"}', '{"value":{"q":[1,2]},"odd":"x, \\"y\\"\\n"}', "{}"]
+"""``data`` that takes the common path, and such that needs quotes, a prefix or a cell of its own."""
+
+formats = pytest.mark.parametrize("format", ["jsonl", "csv"])
+reading = pytest.mark.skipif(not CAN_COUNT_READING, reason="this system does not count the bytes read")
+
+
+def deployment(home: Path, rows: int, window_rows: int = 50_000, wide: int = 0) -> Settings:
+    """A store of ``rows`` events of one day; ``data`` of every one ``wide`` bytes that do not compress."""
+    settings = load({variable("home"): str(home), variable("window_rows"): str(window_rows)})
+    ledger = Ledger(settings)
+    batch = ledger.take_batch("events", "paths", [], NOON)
+    Store(settings).append(TABLE, [table(stored(rows, wide))], {"batch": batch.id})
+    ledger.commit_batch(batch.id, Counts(received=rows, accepted=rows), {DAY: rows}, NOON)
+    return settings
+
+
+def stored(rows: int, wide: int = 0) -> list[dict[str, object]]:
+    data = (
+        json.dumps({"a": os.urandom(wide).hex()}, separators=(",", ":")) if wide else None
+        for _ in range(rows)
+    )
+    return [
+        row(number, data=each or CARE[number % len(CARE)], contentId=f"vid,{number}" if number % 3 else None)
+        for number, each in enumerate(data)
+    ]
+
+
+def exported(settings: Settings, format: Format, out: Path, executor: Here) -> int:
+    manifest = write_export(
+        ExportRequest(DAY, DAY, ("events",), format),
+        out,
+        settings=settings,
+        store=Store(settings),
+        ledger=Ledger(settings),
+        now=NOW,
+        executor=executor,
+    )
+    return manifest.row_count
+
+
+def land(settings: Settings, lines: Sequence[str]) -> None:
+    folder = settings.landing / "events"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "batch.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def line(number: int, **changes: object) -> str:
+    """Landing line ``number``: most of the common form, some that ingest has to look at more closely."""
+    event: dict[str, object] = {
+        "event": "share",
+        "contentId": "vid_1",
+        "userId": f"user_{number:08d}",
+        "timestamp": f"{DAY}T12:00:{number % 60:02d}Z",
+        "deviceType": "ios",
+        "eventId": f"landed_{number}",
+        "receivedAt": f"{DAY}T13:00:00Z",
+        "data": {"platform": "copyLink"},
+    }
+    odd = {
+        1: {"data": {"platform": 7, "more": [1, {"x": None}]}},
+        2: {"unknown": "key"},
+        3: {"event": "nothing"},
+        4: {"timestamp": f"{DAY}T14:00:00+02:00"},
+        5: {"timestamp": "yesterday"},
+    }.get(number % 40, {})
+    return json.dumps(event | odd | changes)
+
+
+@formats
+def test_python_does_nothing_for_each_row_of_an_export(tmp_path: Path, format: Format) -> None:
+    steps = []
+    for number, rows in enumerate((FEW, FEW, MANY)):
+        settings = deployment(tmp_path / f"home-{number}", rows)
+        with counted_steps() as work:
+            assert exported(settings, format, tmp_path / f"out-{number}", Here()) == rows
+        steps.append(work.steps)
+    _, few, many = steps  # the first export does what is done once a process
+    assert (many - few) / (MANY - FEW) < STEPS_A_ROW
+
+
+@formats
+def test_each_window_is_read_from_the_store_once_and_read_back_once(tmp_path: Path, format: Format) -> None:
+    settings = deployment(tmp_path / "home", FEW, window_rows=70)
+    here = Here()
+    exported(settings, format, tmp_path / "out", here)
+    encoded = [window for name, span, _ in here.done if name == "encode" for window in span.windows]
+    assert len(encoded) >= FEW // 70
+    assert all(before.end <= after.begin for before, after in pairwise(encoded))
+    assert sum(window.rows or 0 for window in encoded) == FEW
+    read = [span.length for name, span, _ in here.done if name == "read_range"]
+    (part,) = (tmp_path / "out" / "events").glob("part-*")
+    assert sum(read) == part.stat().st_size
+
+
+@reading
+@formats
+def test_a_window_reads_the_row_groups_it_needs_and_no_others(tmp_path: Path, format: Format) -> None:
+    files = laid_out(tmp_path / "files", stored(4_000, wide=600), "events", files=4, row_group=100)
+    size = sum(Path(file).stat().st_size for file in files)
+    scan = Scan("events", DAY, files, 10, Filters(), str(tmp_path / "spill"))
+    plan = plan_day(scan, 200)
+    with counted_reading() as planning:
+        plan_day(scan, 200)
+    assert planning.bytes < size / 4
+    tasks = list(spans(scan, plan.windows, format, "gzip"))
+    assert len(tasks) >= 4
+    with counted_reading() as encoding:
+        assert sum(window.rows for task in tasks for window in encode(task)) == 4_000
+    assert encoding.bytes < 3 * size
+
+
+def test_python_does_nothing_for_each_line_that_lands(tmp_path: Path) -> None:
+    steps = []
+    for number, rows in enumerate((FEW, FEW, MANY)):
+        settings = load({variable("home"): str(tmp_path / f"home-{number}")})
+        land(settings, [line(n) for n in range(rows)])
+        with counted_steps() as work:
+            report = ingest_landing(settings, Store(settings), Ledger(settings), now=NOW)
+        assert report.counts["events"].received == rows
+        assert report.counts["events"].rejected == rows // 20
+        steps.append(work.steps)
+    _, few, many = steps
+    assert (many - few) / (MANY - FEW) < STEPS_A_ROW
+
+
+@reading
+def test_a_batch_reads_event_ids_of_the_days_it_touches_and_nothing_else(tmp_path: Path) -> None:
+    settings = deployment(tmp_path / "home", 4_000, wide=600)
+    size = sum(Path(file).stat().st_size for file in Store(settings).files(TABLE))
+    other_day = {"timestamp": f"{DAY - timedelta(days=3)}T12:00:00Z"}
+    read = []
+    for batch, changes in enumerate(({}, {}, other_day)):
+        land(settings, [line(1_000 * batch + 40 * n, **changes) for n in range(20)])
+        with counted_reading() as work:
+            report = ingest_landing(settings, Store(settings), Ledger(settings), now=NOW)
+        assert report.counts["events"].accepted == 20
+        read.append(work.bytes)
+    _, same_day, another = read
+    assert same_day < size / 4
+    assert another < same_day
