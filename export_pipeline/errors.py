@@ -34,6 +34,22 @@ class OutsideRetention(ExportPipelineError):
     code = "OUTSIDE_RETENTION"
 
 
+class NotFound(ExportPipelineError):
+    """Nothing has the id that was given."""
+
+    code = "NOT_FOUND"
+
+
+class RateLimited(ExportPipelineError):
+    """Too much was asked for; ``retry_after`` is the number of seconds after which to ask again."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Conflict(ExportPipelineError):
     """The state of things forbids it now, such as an output directory that is not empty."""
 

@@ -49,6 +49,11 @@ class Settings(BaseModel):
         1 << 28, ge=1 << 10, description="Bytes of landing files taken as one batch; a larger file is one"
     )
 
+    jobs_per_day: int = Field(
+        20, ge=1, le=1_000_000, description="Exports that can be asked for in a day (UTC)"
+    )
+    export_retention_days: int = Field(7, ge=1, le=3650, description="Days that export files are kept")
+
     duckdb_source: Path | None = Field(
         None, description="A DuckDB database with tables like ours; what is new in it is taken in"
     )

@@ -1,5 +1,7 @@
 """Connections to the ledger's database, and its migrations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,13 @@ def connect(settings: Settings) -> Engine:
         with lock(settings, "migration"):
             _upgrade(engine)
     return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for one consistent look that waits for no writer."""
+    with engine.connect().execution_options(read_only=True) as connection, connection.begin():
+        yield connection
 
 
 def _configure(connection: Any, _record: object) -> None:

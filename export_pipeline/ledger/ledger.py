@@ -1,10 +1,11 @@
 """Every read and every transition of the ledger, each one transaction."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,8 @@ from sqlalchemy import Column, Connection, Engine, Row, func, insert, select, up
 from export_pipeline import locks
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
-from export_pipeline.ledger.engine import connect
+from export_pipeline.ledger.engine import connect, reading
+from export_pipeline.ledger.jobs import Jobs
 from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions, watermarks
 from export_pipeline.settings import Settings
 
@@ -55,10 +57,10 @@ class Ledger:
         """Hold the lock ``name`` between processes; the death of the holder frees it."""
         return locks.lock(self._settings, name)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(read_only=True) as connection, connection.begin():
-            yield connection
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The export jobs."""
+        return Jobs(self._settings, self._engine)
 
     def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
         """Note a batch, with the next sequence number, before anything of it is written."""
@@ -140,13 +142,13 @@ class Ledger:
         query = select(batches).where(batches.c.state == TAKEN).order_by(batches.c.sequence)
         if target is not None:
             query = query.where(batches.c.target == target)
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             return [_batch(row) for row in connection.execute(query)]
 
     def last_batches(self, limit: int) -> list[Batch]:
         """The batches taken last, newest first."""
         query = select(batches).order_by(batches.c.sequence.desc()).limit(limit)
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             return [_batch(row) for row in connection.execute(query)]
 
     def totals(self, since: datetime | None = None) -> dict[str, tuple[Counts, datetime]]:
@@ -159,7 +161,7 @@ class Ledger:
         )
         if since is not None:
             query = query.where(batches.c.taken_at >= since)
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             return {
                 target: (Counts(*(int(n) for n in numbers)), last)
                 for target, last, *numbers in connection.execute(query)
@@ -167,7 +169,7 @@ class Ledger:
 
     def read_days(self, data_type: str, start: date, end: date) -> Days:
         """Versions and rows of the days from ``start`` to ``end``, and the watermark they stand for."""
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             open_from = connection.execute(
                 select(func.min(batches.c.sequence)).where(
                     batches.c.state == TAKEN, batches.c.target == data_type
@@ -191,7 +193,7 @@ class Ledger:
         query = select(watermarks.c.read_to).where(
             watermarks.c.source == source, watermarks.c.target == target
         )
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             return connection.execute(query).scalar()
 
     def move_watermark(self, source: str, target: str, read_to: datetime) -> None:
@@ -204,7 +206,7 @@ class Ledger:
 
     def suppressions(self) -> pa.Table:
         """The keyed hashes of erased people with the instant of the erasure."""
-        with self._reading() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(select(suppressions.c.key_hash, suppressions.c.erased_at)).all()
         schema = pa.schema([("key_hash", pa.string()), ("erased_at", pa.timestamp("us", "UTC"))])
         return pa.Table.from_pylist([dict(row._mapping) for row in rows], schema=schema)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -94,4 +95,39 @@ watermarks = Table(
     Column("source", String, primary_key=True),
     Column("target", String, primary_key=True),
     Column("read_to", Instant, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("request", JSON, nullable=False),
+    Column("user_filter", LargeBinary),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("expires_at", Instant),
+    Column("attempt", Integer, nullable=False),
+    Column("processed_rows", BigInteger, nullable=False),
+    Column("estimated_rows", BigInteger, nullable=False),
+    Column("estimated_bytes", BigInteger, nullable=False),
+    Column("estimated_completion", Instant, nullable=False),
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("path", String),
+    Column("error_code", String),
+    Column("error_message", String),
+    CheckConstraint(
+        "state in ('queued', 'processing', 'complete', 'failed', 'cancelled', 'expired')", name="jobs_state"
+    ),
+    CheckConstraint(
+        "state not in ('complete', 'expired') or (path is not null and expires_at is not null)",
+        name="jobs_complete",
+    ),
+    CheckConstraint("state <> 'failed' or error_code is not null", name="jobs_failed"),
+    CheckConstraint("user_filter is null or state in ('queued', 'processing')", name="jobs_forget_users"),
 )

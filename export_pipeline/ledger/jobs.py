@@ -1,0 +1,334 @@
+"""Export jobs: what was asked for, what became of it, and every transition between their states.
+
+``queued`` → ``processing`` → ``complete`` | ``failed`` | ``cancelled``; ``queued`` → ``failed`` |
+``cancelled``; ``complete`` → ``expired`` (contract, section 4). Each transition is one conditional update, so
+that of two processes that try, one wins and the other gets ``Conflict``. A job is worked on under the number
+of its attempt: whoever was overtaken by a later attempt can change nothing any more.
+
+The users a filter names are kept encrypted, and only until the job ends.
+"""
+
+import base64
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography.fernet import Fernet
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from export_pipeline import secrets
+from export_pipeline.days import midnight
+from export_pipeline.errors import Conflict, InvalidRequest, NotFound, RateLimited
+from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.tables import jobs
+from export_pipeline.settings import Settings
+
+QUEUED, PROCESSING, COMPLETE = "queued", "processing", "complete"
+FAILED, CANCELLED, EXPIRED = "failed", "cancelled", "expired"
+STATES = (QUEUED, PROCESSING, COMPLETE, FAILED, CANCELLED, EXPIRED)
+OPEN = (QUEUED, PROCESSING)
+
+ON_DEMAND = "on_demand"
+MAX_ATTEMPTS = 2
+"""A run that dies is tried once more (contract, section 4)."""
+MOST_LISTED = 100
+
+_KEY = "filters"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the ledger holds it, its state as of the instant it was read for.
+
+    ``request`` is plain JSON as in the manifest, users as a count only; ``path`` the export's directory
+    relative to the exports' root; ``attempt`` 0 until somebody worked on it; instants are UTC.
+    """
+
+    id: str
+    number: int
+    kind: str
+    state: str
+    request: Mapping[str, Any]
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime | None
+    attempt: int
+    processed_rows: int
+    estimated_rows: int
+    estimated_bytes: int
+    estimated_completion: datetime
+    rows: int | None
+    bytes: int | None
+    path: str | None
+    error_code: str | None
+    error_message: str | None
+
+    @property
+    def progress(self) -> int:
+        """How far it is, 0 to 100; under 100 until it is complete, as the estimate may be too low."""
+        if self.state in (COMPLETE, EXPIRED):
+            return 100
+        return min(99, 100 * self.processed_rows // max(self.estimated_rows, 1)) if self.processed_rows else 0
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When its files were ready; None if they never were."""
+        return self.ended_at if self.state in (COMPLETE, EXPIRED) else None
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What is noted of a job when it is asked for. ``user_ids`` stays out of every representation."""
+
+    request: Mapping[str, Any]
+    user_ids: Sequence[str]
+    estimated_rows: int
+    estimated_bytes: int
+    estimated_completion: datetime
+    created_by: str
+    kind: str = ON_DEMAND
+
+    def __repr__(self) -> str:
+        return f"NewJob({self.kind}, {len(self.user_ids)} users)"
+
+
+class Jobs:
+    """The jobs of one deployment; safe to share between threads. Every method is one transaction."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+
+    def create(self, new: NewJob, now: datetime, job_id: str | None = None) -> Job:
+        """Queue a job behind all that are there.
+
+        Args:
+            job_id: its id; default: a new ``exp_…``.
+
+        Raises:
+            RateLimited: if as many on-demand jobs as ``jobs_per_day`` allows were asked for this UTC day.
+        """
+        job_id = job_id or f"exp_{uuid.uuid4().hex[:24]}"
+        encrypted = self._fernet().encrypt(json.dumps(list(new.user_ids)).encode()) if new.user_ids else None
+        with self._engine.begin() as connection:
+            if new.kind == ON_DEMAND:
+                self._check_day(connection, now)
+            last = connection.execute(select(func.max(jobs.c.number))).scalar() or 0
+            row = connection.execute(
+                insert(jobs)
+                .values(
+                    id=job_id,
+                    number=last + 1,
+                    kind=new.kind,
+                    state=QUEUED,
+                    request=dict(new.request),
+                    user_filter=encrypted,
+                    created_by=new.created_by,
+                    created_at=now,
+                    attempt=0,
+                    processed_rows=0,
+                    estimated_rows=new.estimated_rows,
+                    estimated_bytes=new.estimated_bytes,
+                    estimated_completion=new.estimated_completion,
+                )
+                .returning(*jobs.c)
+            ).one()
+        return _job(row, now)
+
+    def _check_day(self, connection: Connection, now: datetime) -> None:
+        allowed, day = self._settings.jobs_per_day, midnight(now.date())
+        count = select(func.count()).where(jobs.c.kind == ON_DEMAND, jobs.c.created_at >= day)
+        if (connection.execute(count).scalar() or 0) >= allowed:
+            tomorrow = day + timedelta(days=1)
+            raise RateLimited(
+                f"{allowed} exports were asked for today, as many as a day (UTC) allows; "
+                f"ask again after {tomorrow:%Y-%m-%dT%H:%M:%SZ}",
+                retry_after=int((tomorrow - now).total_seconds()) + 1,
+            )
+
+    def get(self, job_id: str, now: datetime) -> Job:
+        """A job as of ``now``.
+
+        Raises:
+            NotFound: if there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no job {job_id[:80]!r}", field="jobId")
+        return _job(row, now)
+
+    def list(
+        self,
+        now: datetime,
+        *,
+        limit: int = 20,
+        status: str | None = None,
+        cursor: str | None = None,
+        kinds: Iterable[str] = (ON_DEMAND, "scheduled"),
+    ) -> tuple[tuple[Job, ...], str | None, int]:
+        """Jobs newest first, the cursor of the next page (None on the last), and how many there are in all.
+
+        Raises:
+            InvalidRequest: naming ``limit``, ``status`` or ``cursor``.
+        """
+        if not 1 <= limit <= MOST_LISTED:
+            raise InvalidRequest(f"limit is {limit}; it must be from 1 to {MOST_LISTED}", field="limit")
+        if status is not None and status not in STATES:
+            raise InvalidRequest(
+                f"status is {status[:80]!r}; it must be one of {', '.join(STATES)}", field="status"
+            )
+        wanted = [jobs.c.kind.in_(tuple(kinds))]
+        if status is not None:
+            wanted.append(_in_state(status, now))
+        page = select(jobs).where(*wanted).order_by(jobs.c.number.desc()).limit(limit + 1)
+        if cursor is not None:
+            page = page.where(jobs.c.number < _number(cursor))
+        with reading(self._engine) as connection:
+            found = [_job(row, now) for row in connection.execute(page)]
+            total = connection.execute(select(func.count()).where(*wanted)).scalar() or 0
+        more = len(found) > limit
+        found = found[:limit]
+        return tuple(found), str(found[-1].number) if more else None, total
+
+    def open(self, now: datetime) -> tuple[Job, ...]:
+        """The jobs that are queued or processing, in the order in which they were asked for."""
+        with reading(self._engine) as connection:
+            query = select(jobs).where(jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
+            return tuple(_job(row, now) for row in connection.execute(query))
+
+    def user_ids(self, job_id: str) -> tuple[str, ...]:
+        """The users an open job's filter names; empty if it names none."""
+        with reading(self._engine) as connection:
+            held = connection.execute(select(jobs.c.user_filter).where(jobs.c.id == job_id)).scalar()
+        return tuple(json.loads(self._fernet().decrypt(held))) if held is not None else ()
+
+    def start(self, job_id: str, attempt: int, now: datetime) -> Job:
+        """Begin to work on an open job under a number higher than that of any attempt before.
+
+        Raises:
+            Conflict: if it has ended, or an attempt with this number or a higher one was begun.
+            NotFound: if there is none with this id.
+        """
+        return self._move(
+            job_id, now, OPEN, [jobs.c.attempt < attempt],
+            state=PROCESSING, attempt=attempt, started_at=now, processed_rows=0,
+        )  # fmt: skip
+
+    def progress(self, job_id: str, attempt: int, rows: int, now: datetime) -> Job:
+        """Note how many rows are written.
+
+        Raises:
+            Conflict: if the job was cancelled, has failed, or a later attempt works on it: stop.
+        """
+        return self._move(job_id, now, (PROCESSING,), [jobs.c.attempt == attempt], processed_rows=rows)
+
+    def complete(
+        self,
+        job_id: str,
+        attempt: int,
+        *,
+        rows: int,
+        bytes: int,
+        path: str,
+        now: datetime,
+        expires_at: datetime,
+    ) -> Job:
+        """End a job whose files are at ``path``, relative to the exports' root.
+
+        Raises:
+            Conflict: see ``progress``.
+        """
+        return self._move(
+            job_id, now, (PROCESSING,), [jobs.c.attempt == attempt],
+            state=COMPLETE, rows=rows, bytes=bytes, path=path, processed_rows=rows,
+            ended_at=now, expires_at=expires_at, user_filter=None,
+        )  # fmt: skip
+
+    def fail(self, job_id: str, code: str, message: str, now: datetime, *, attempt: int | None = None) -> Job:
+        """End an open job with an error its user understands.
+
+        Args:
+            attempt: only if this is the attempt that works on it; default: whoever does.
+
+        Raises:
+            Conflict: if it has ended, or another attempt works on it.
+        """
+        only = [] if attempt is None else [jobs.c.attempt == attempt]
+        return self._move(
+            job_id, now, OPEN, only,
+            state=FAILED, error_code=code, error_message=message, ended_at=now, user_filter=None,
+        )  # fmt: skip
+
+    def cancel(self, job_id: str, now: datetime) -> Job:
+        """End an open job because nobody wants it any more; who works on it stops at its next progress.
+
+        Raises:
+            Conflict: if it has ended.
+            NotFound: if there is none with this id.
+        """
+        return self._move(job_id, now, OPEN, [], state=CANCELLED, ended_at=now, user_filter=None)
+
+    def expire_due(self, now: datetime) -> tuple[str, ...]:
+        """Note that the files of jobs have reached the end of their time; the ids of those jobs."""
+        due = and_(jobs.c.state == COMPLETE, jobs.c.expires_at <= now)
+        with reading(self._engine) as connection:
+            if connection.execute(select(jobs.c.id).where(due).limit(1)).scalar() is None:
+                return ()
+        with self._engine.begin() as connection:
+            expired = connection.execute(update(jobs).where(due).values(state=EXPIRED).returning(jobs.c.id))
+            return tuple(sorted(expired.scalars()))
+
+    def _move(
+        self,
+        job_id: str,
+        now: datetime,
+        states: Sequence[str],
+        only: Sequence[ColumnElement[bool]],
+        **to: Any,
+    ) -> Job:
+        """Change a job that is in one of ``states`` and as ``only`` says, or say why that cannot be."""
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.state.in_(states), *only)
+                .values(**to)
+                .returning(*jobs.c)
+            ).one_or_none()
+        if row is not None:
+            return _job(row, now)
+        job = self.get(job_id, now)
+        if job.state in OPEN:
+            raise Conflict(f"job {job_id} is {job.state}, worked on by attempt {job.attempt}", field="jobId")
+        raise Conflict(f"job {job_id} has ended; it is {job.state}", field="jobId")
+
+    def _fernet(self) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
+
+
+def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
+    """Whether a job is in ``state`` at ``now``: complete ones expire in time, noted or not."""
+    if state == COMPLETE:
+        return and_(jobs.c.state == COMPLETE, jobs.c.expires_at > now)
+    if state == EXPIRED:
+        return or_(jobs.c.state == EXPIRED, and_(jobs.c.state == COMPLETE, jobs.c.expires_at <= now))
+    return jobs.c.state == state
+
+
+def _number(cursor: str) -> int:
+    if cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18:
+        return int(cursor)
+    raise InvalidRequest(f"cursor is {cursor[:80]!r}; it must be the nextCursor of a list", field="cursor")
+
+
+def _job(row: Row[Any], now: datetime) -> Job:
+    held = {name: value for name, value in row._mapping.items() if name != "user_filter"}
+    if held["state"] == COMPLETE and held["expires_at"] <= now:
+        held["state"] = EXPIRED
+    return Job(**held)
