@@ -45,7 +45,9 @@ def main() -> int:
     taken_at = utc_now()
     with dg.DagsterInstance.get() as instance:
         if not (
-            _run(definitions, instance, "ingest", {}) and _run(definitions, instance, "daily_exports", days)
+            _run(definitions, instance, "ingest", {})
+            and _run(definitions, instance, "daily_exports", days)
+            and _run(definitions, instance, "alerts", {})
         ):
             print("A run failed; `make dev` shows it", file=sys.stderr)
             return 1
