@@ -89,14 +89,14 @@ def line(number: int, **changes: object) -> str:
         "receivedAt": f"{DAY}T13:00:00Z",
         "data": {"platform": "copyLink"},
     }
-    odd = {
+    odd: dict[int, dict[str, object]] = {
         1: {"data": {"platform": 7, "more": [1, {"x": None}]}},
         2: {"unknown": "key"},
         3: {"event": "nothing"},
         4: {"timestamp": f"{DAY}T14:00:00+02:00"},
         5: {"timestamp": "yesterday"},
-    }.get(number % 40, {})
-    return json.dumps(event | odd | changes)
+    }
+    return json.dumps(event | odd.get(number % 40, {}) | changes)
 
 
 @formats
