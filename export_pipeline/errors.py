@@ -34,6 +34,24 @@ class OutsideRetention(ExportPipelineError):
     code = "OUTSIDE_RETENTION"
 
 
+class Unauthorized(ExportPipelineError):
+    """Nobody says who asks, or the key that says so is not in force."""
+
+    code = "UNAUTHORIZED"
+
+
+class Forbidden(ExportPipelineError):
+    """Who asks may not do this: a scope is missing, or a signature is wrong."""
+
+    code = "FORBIDDEN"
+
+
+class Gone(ExportPipelineError):
+    """It was there and is no more: a link that ended, files past their time."""
+
+    code = "GONE"
+
+
 class NotFound(ExportPipelineError):
     """Nothing has the id that was given."""
 

@@ -13,9 +13,12 @@ from sqlalchemy import Column, Connection, Engine, Row, func, insert, select, up
 
 from export_pipeline import locks
 from export_pipeline.errors import Conflict
+from export_pipeline.ledger.answers import Answers
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
 from export_pipeline.ledger.jobs import Jobs
+from export_pipeline.ledger.keys import Keys
+from export_pipeline.ledger.links import Links
 from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions, watermarks
 from export_pipeline.settings import Settings
 
@@ -61,6 +64,21 @@ class Ledger:
     def jobs(self) -> Jobs:
         """The export jobs."""
         return Jobs(self._settings, self._engine)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The API keys."""
+        return Keys(self._engine)
+
+    @cached_property
+    def links(self) -> Links:
+        """Links to the files of exports, and their downloads."""
+        return Links(self._engine)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """Answers kept for requests that are made again."""
+        return Answers(self._settings, self._engine)
 
     def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
         """Note a batch, with the next sequence number, before anything of it is written."""

@@ -131,3 +131,48 @@ jobs = Table(
     CheckConstraint("state <> 'failed' or error_code is not null", name="jobs_failed"),
     CheckConstraint("user_filter is null or state in ('queued', 'processing')", name="jobs_forget_users"),
 )
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("hint", String, nullable=False, index=True),
+    Column("hash", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+
+downloads = Table(
+    "downloads",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("link_id", ForeignKey("links.id"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("route", String, primary_key=True),
+    Column("hash", String, primary_key=True),
+    Column("body_hash", String, nullable=False),
+    Column("result_id", String, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+    Column("status", Integer),
+    Column("data", JSON),
+)

@@ -1,0 +1,107 @@
+"""Links to the files of an export, and the log of what was downloaded through them (contract, section 5)."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row, func, insert, select, update
+
+from export_pipeline.errors import NotFound
+from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.tables import downloads, links
+
+
+@dataclass(frozen=True)
+class Link:
+    """Permission to download the files of one job until ``expires_at``, unless revoked."""
+
+    id: str
+    job_id: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Download:
+    """One answer sent through a link: the file's name, when it began, and the bytes sent."""
+
+    link_id: str
+    name: str
+    at: datetime
+    bytes: int
+
+
+class Links:
+    """The links of one deployment; safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(self, job_id: str, expires_at: datetime, now: datetime) -> Link:
+        """A new link to the files of a job."""
+        link = Link(f"lnk_{uuid.uuid4().hex[:24]}", job_id, now, expires_at, None)
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(links).values(id=link.id, job_id=job_id, created_at=now, expires_at=expires_at)
+            )
+        return link
+
+    def newest(self, job_id: str, now: datetime) -> Link | None:
+        """The link of a job that was made last and is in force at ``now``; None if there is none."""
+        query = (
+            select(links)
+            .where(links.c.job_id == job_id, links.c.revoked_at.is_(None), links.c.expires_at > now)
+            .order_by(links.c.created_at.desc(), links.c.id)
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _link(row)
+
+    def get(self, link_id: str) -> Link:
+        """A link, whatever its state.
+
+        Raises:
+            NotFound: if there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(select(links).where(links.c.id == link_id)).one_or_none()
+        if row is None:
+            raise NotFound("there is no such link", field="linkId")
+        return _link(row)
+
+    def revoke(self, job_id: str, now: datetime) -> int:
+        """End every link of a job at once; how many were in force."""
+        with self._engine.begin() as connection:
+            return connection.execute(
+                update(links)
+                .where(links.c.job_id == job_id, links.c.revoked_at.is_(None), links.c.expires_at > now)
+                .values(revoked_at=now)
+            ).rowcount
+
+    def log(self, download: Download) -> None:
+        """Note an answer that was sent, whole or not."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(downloads).values(
+                    link_id=download.link_id, name=download.name, at=download.at, bytes=download.bytes
+                )
+            )
+
+    def downloads(self, job_id: str) -> tuple[int, int, datetime | None]:
+        """How often files of a job were downloaded, the bytes sent, and when last."""
+        last = func.max(downloads.c.at, type_=downloads.c.at.type)
+        query = (
+            select(func.count(), func.coalesce(func.sum(downloads.c.bytes), 0), last)
+            .join(links, links.c.id == downloads.c.link_id)
+            .where(links.c.job_id == job_id)
+        )
+        with reading(self._engine) as connection:
+            count, sent, at = connection.execute(query).one()
+        return int(count), int(sent), at
+
+
+def _link(row: Row[Any]) -> Link:
+    return Link(row.id, row.job_id, row.created_at, row.expires_at, row.revoked_at)
