@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from export_pipeline.defs.database import database_source
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.events import event_specs, user_specs
 from export_pipeline.defs.exports import export_assets
 from export_pipeline.defs.failures import failed_runs
 from export_pipeline.defs.ingest import ingest_job, landing
 from export_pipeline.defs.operations import operations
+from export_pipeline.defs.runs import deployment
 from export_pipeline.defs.schedule import scheduled_exports
 from export_pipeline.settings import Settings, load
 
@@ -31,12 +33,14 @@ def build_defs(
             assets=[*event_specs(settings), *user_specs(), *export_assets(settings)],
             jobs=[ingest_job],
             sensors=[landing(), failed_runs()],
-            resources={"deployment": Deployment(settings), **(resource_overrides or {})},
+            resources={"deployment": deployment(Deployment(settings)), **(resource_overrides or {})},
             # Steps share one process: starting one for each costs more than most of them take, and an export
             # spreads its windows over the workers by itself.
             executor=dg.in_process_executor,
         )
-        return dg.Definitions.merge(flow, scheduled_exports(settings), operations())
+        return dg.Definitions.merge(
+            flow, database_source(settings), scheduled_exports(settings), operations()
+        )
 
 
 @dg.definitions

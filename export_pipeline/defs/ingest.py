@@ -1,6 +1,6 @@
 """The ingest job, and the sensor that starts it when files land."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 
@@ -37,11 +37,18 @@ def ingest_op(
     context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
     """Ingest what waits; record each day whose data version changed, and each user table that got rows."""
+    yield from recorded(
+        context, deployment, lambda: ingest_landing(deployment.settings, deployment.store, deployment.ledger)
+    )
+
+
+def recorded(
+    context: dg.OpExecutionContext, deployment: Deployment, take: Callable[[], Report]
+) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
+    """The events of an op that ingests by ``take``: what to record, then the counts."""
     report, failure = Report(), None
     try:
-        report = told_in_words(
-            lambda: ingest_landing(deployment.settings, deployment.store, deployment.ledger)
-        )
+        report = told_in_words(take)
     except dg.Failure as error:
         failure = error
     # Batches committed before a failure stay committed: their days are recorded all the same.
@@ -116,15 +123,20 @@ def landing() -> dg.SensorDefinition:
         why = _work(deployment, context.instance)
         if why is None:
             return dg.SkipReason("No files wait in the landing directory.")
-        if context.instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=UNFINISHED), limit=1):
-            return dg.SkipReason(f"{why}; an ingest is under way already.")
-        failures, last_end = _failures(context.instance)
-        resume = last_end + pause_after(failures)
-        if failures and utc_now() < resume:
-            return dg.SkipReason(f"{why}; the last ingests failed, the next try is at {resume:%H:%M:%S} UTC.")
-        return dg.RunRequest(tags={"export_pipeline/reason": why})
+        return start_or_wait(context.instance, JOB, why)
 
     return sensor
+
+
+def start_or_wait(instance: dg.DagsterInstance, job: str, why: str) -> dg.RunRequest | dg.SkipReason:
+    """A run of ``job`` because of ``why``, unless one is under way or the last ones failed a moment ago."""
+    if instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
+        return dg.SkipReason(f"{why}; an ingest is under way already.")
+    failures, last_end = _failures(instance, job)
+    resume = last_end + pause_after(failures)
+    if failures and utc_now() < resume:
+        return dg.SkipReason(f"{why}; the last ingests failed, the next try is at {resume:%H:%M:%S} UTC.")
+    return dg.RunRequest(tags={"export_pipeline/reason": why})
 
 
 def _work(deployment: Deployment, instance: dg.DagsterInstance) -> str | None:
@@ -138,10 +150,10 @@ def _work(deployment: Deployment, instance: dg.DagsterInstance) -> str | None:
     return None
 
 
-def _failures(instance: dg.DagsterInstance) -> tuple[int, datetime]:
-    """How many of the newest ingests failed in a row, and when the last one ended."""
+def _failures(instance: dg.DagsterInstance, job: str) -> tuple[int, datetime]:
+    """How many of the newest runs of ``job`` failed in a row, and when the last one ended."""
     failures, last_end = 0, datetime.fromtimestamp(0, UTC)
-    for record in instance.get_run_records(dg.RunsFilter(job_name=JOB), limit=12):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=12):
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
             break
         failures += 1

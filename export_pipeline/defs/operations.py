@@ -8,9 +8,11 @@ import dagster as dg
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.failures import told_in_words
+from export_pipeline.defs.runs import stranded_runs
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert, large_quarantine, silent_data_types
+from export_pipeline.operations.due import overdue
 from export_pipeline.operations.maintenance import maintain
 from export_pipeline.settings import Settings
 
@@ -57,7 +59,8 @@ maintenance_schedule = dg.ScheduleDefinition(
 
 
 def alert_checks() -> list[dg.AssetChecksDefinition]:
-    """For each event asset: whether it still receives events, and whether too many lines are refused."""
+    """For each event asset: whether it still receives events, whether too many lines are refused, and
+    whether its exports were made."""
     rules: Sequence[tuple[str, str, Rule]] = (
         (
             "receives_events",
@@ -65,6 +68,7 @@ def alert_checks() -> list[dg.AssetChecksDefinition]:
             silent_data_types,
         ),
         ("quarantine_share", "Few of the last day's lines are in quarantine.", large_quarantine),
+        ("daily_exports_made", "Every closed day of the last week has its daily exports.", overdue),
     )
     return [_alert_check(data_type, *rule) for data_type in DATA_TYPES.values() for rule in rules]
 
@@ -84,12 +88,13 @@ def _alert_check(data_type: DataType, name: str, description: str, rule: Rule) -
 
 
 def operations() -> dg.Definitions:
-    """Maintenance every hour, and the alert checks every hour."""
+    """Maintenance and alert checks every hour, and an end for runs whose process is gone."""
     checks = alert_checks()
     alerts_job = dg.define_asset_job(
         "alerts",
         selection=dg.AssetSelection.checks(*checks),
-        description="Looks whether events still land and whether too many lines are refused.",
+        description="Looks whether events still land, whether too many lines are refused, and whether exports are "
+        "missing.",
         executor_def=dg.in_process_executor,
     )
     alerts_schedule = dg.ScheduleDefinition(
@@ -102,6 +107,7 @@ def operations() -> dg.Definitions:
     )
     return dg.Definitions(
         asset_checks=checks,
+        sensors=[stranded_runs()],
         jobs=[maintenance_job, alerts_job],
         schedules=[maintenance_schedule, alerts_schedule],
     )

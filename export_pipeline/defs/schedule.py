@@ -10,12 +10,9 @@ from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.exports import GROUP, export_key
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG, days_of
-from export_pipeline.errors import DamagedData
-from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports import live_daily
-from export_pipeline.exports.due import Due, due_days, due_exports, is_closed, stretches
+from export_pipeline.exports.due import Due, stretches
 from export_pipeline.exports.request import FORMATS
-from export_pipeline.ingest import waiting_days
+from export_pipeline.operations.due import due_now
 from export_pipeline.settings import Settings
 
 JOB = "daily_exports"
@@ -47,7 +44,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
         context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
-        due = _due(deployment, now)
+        due = due_now(deployment.settings, deployment.ledger, now)
         resting = _resting(context.instance, now)
         ready = {day: data_types for day, data_types in due.ready.items() if day not in resting}
         requests = [_request(*stretch) for stretch in stretches(ready)]
@@ -66,26 +63,6 @@ def _request(start: date, end: date, data_types: Sequence[str]) -> dg.RunRequest
         run_key=str(start),
         tags={RANGE_START_TAG: str(start), RANGE_END_TAG: str(end)},
         asset_selection=[export_key(name, format_) for name in data_types for format_ in FORMATS],
-    )
-
-
-def _due(deployment: Deployment, now: datetime) -> Due:
-    settings, ledger = deployment.settings, deployment.ledger
-    first_known = min((day for name in DATA_TYPES for day in ledger.known_days(name)), default=None)
-    waiting = {name: waiting_days(settings, ledger, name) for name in DATA_TYPES}
-
-    def exported(data_type: str, day: date) -> bool:
-        try:
-            live = [live_daily(settings, data_type, format_, day) for format_ in FORMATS]
-        except DamagedData:
-            return False  # it is made again
-        return all(export is not None and export.manifest.complete for export in live)
-
-    return due_exports(
-        due_days(now, settings, first_known),
-        DATA_TYPES,
-        closed=lambda data_type, day: is_closed(day, now, settings, waiting[data_type]),
-        exported=exported,
     )
 
 

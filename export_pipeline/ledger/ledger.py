@@ -28,10 +28,11 @@ FIRST_VERSION = 1
 
 @dataclass(frozen=True)
 class DayState:
-    """The data version of a (data type, day) and its rows."""
+    """The data version of a (data type, day), its rows, and when they changed last."""
 
     version: int = 0
     rows: int = 0
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,14 @@ class Ledger:
             ).scalar()
             last = connection.execute(select(func.max(batches.c.sequence))).scalar() or 0
             rows = connection.execute(
-                select(data_versions.c.day, data_versions.c.version, data_versions.c.rows).where(
-                    data_versions.c.data_type == data_type, data_versions.c.day.between(start, end)
-                )
+                select(
+                    data_versions.c.day,
+                    data_versions.c.version,
+                    data_versions.c.rows,
+                    data_versions.c.changed_at,
+                ).where(data_versions.c.data_type == data_type, data_versions.c.day.between(start, end))
             )
-            states = {day: DayState(version, count) for day, version, count in rows}
+            states = {day: DayState(*state) for day, *state in rows}
         return Days(last if open_from is None else open_from - 1, states)
 
     def known_days(self, data_type: str) -> dict[date, DayState]:

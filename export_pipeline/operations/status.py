@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from export_pipeline.days import oldest_kept_day
-from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports import DailyExport, live_daily
-from export_pipeline.exports.due import Due, due_days, due_exports, is_closed
+from export_pipeline.exports import DailyExport
+from export_pipeline.exports.due import Due
 from export_pipeline.exports.request import FORMATS
-from export_pipeline.ingest import waiting_days, waiting_files
+from export_pipeline.ingest import waiting_files
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert, alerts
+from export_pipeline.operations.due import due_now, live_or_problem, overdue
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -57,23 +57,6 @@ class Status:
     broken: tuple[Alert, ...]
 
 
-def due_now(settings: Settings, ledger: Ledger, now: datetime) -> Due:
-    """The daily exports that are due at ``now``: ready to be made, or waiting for their day to close."""
-    known = [day for name in DATA_TYPES for day in ledger.known_days(name)]
-    waiting = {name: waiting_days(settings, ledger, name) for name in DATA_TYPES}
-
-    def exported(data_type: str, day: date) -> bool:
-        live = [_live(settings, data_type, format_, day) for format_ in FORMATS]
-        return all(isinstance(export, DailyExport) and export.manifest.complete for export in live)
-
-    return due_exports(
-        due_days(now, settings, min(known, default=None)),
-        DATA_TYPES,
-        closed=lambda data_type, day: is_closed(day, now, settings, waiting[data_type]),
-        exported=exported,
-    )
-
-
 def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> Status:
     """The state of the deployment at ``now``."""
     last_batches = {target: last for target, (_, last) in ledger.totals().items()}
@@ -94,7 +77,7 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         )
         kept = [day for day in sorted(days) if day >= oldest_kept_day(now, settings.raw_retention_days)]
         for format_ in FORMATS:
-            found = {day: _live(settings, name, format_, day) for day in kept}
+            found = {day: live_or_problem(settings, name, format_, day) for day in kept}
             live = {day: export for day, export in found.items() if isinstance(export, DailyExport)}
             damaged += [
                 Alert(
@@ -124,16 +107,8 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         {target: len(waiting_files(settings, target)) for target in TABLE_OF},
         due_now(settings, ledger, now),
         tuple(outdated),
-        (*alerts(settings, ledger, now), *damaged),
+        (*alerts(settings, ledger, now), *overdue(settings, ledger, now), *damaged),
     )
-
-
-def _live(settings: Settings, data_type: str, format_: str, day: date) -> DailyExport | str | None:
-    """The live daily export, None if there is none, or what is wrong with it in words."""
-    try:
-        return live_daily(settings, data_type, format_, day)
-    except DamagedData as error:
-        return error.message
 
 
 def to_json(found: Status) -> dict[str, Any]:

@@ -23,6 +23,7 @@ asset quality_events
 asset quality_events_csv
 asset quality_events_jsonl
 asset user_profiles
+check ad_events:daily_exports_made
 check ad_events:quarantine_share
 check ad_events:receives_events
 check ad_events_csv:read_back
@@ -31,6 +32,7 @@ check ad_events_csv:volume
 check ad_events_jsonl:read_back
 check ad_events_jsonl:row_count
 check ad_events_jsonl:volume
+check engagement_events:daily_exports_made
 check engagement_events:quarantine_share
 check engagement_events:receives_events
 check engagement_events_csv:read_back
@@ -39,6 +41,7 @@ check engagement_events_csv:volume
 check engagement_events_jsonl:read_back
 check engagement_events_jsonl:row_count
 check engagement_events_jsonl:volume
+check quality_events:daily_exports_made
 check quality_events:quarantine_share
 check quality_events:receives_events
 check quality_events_csv:read_back
@@ -57,6 +60,7 @@ schedule daily_exports
 schedule maintenance
 sensor failed_runs
 sensor landing
+sensor stranded_runs
 """
 
 

@@ -122,7 +122,7 @@ def test_a_day_that_is_not_closed_is_told_in_words(
     shortly_before_midnight = datetime.combine(days_ago(0), datetime.max.time(), utc_now().tzinfo)
     (request,) = look(definitions, instance).run_requests
     run(definitions, instance, request)
-    monkeypatch.setattr("export_pipeline.defs.schedule.is_closed", lambda *_: False)
+    monkeypatch.setattr("export_pipeline.operations.due.is_closed", lambda *_: False)
     monkeypatch.setattr(
         "export_pipeline.defs.schedule.utc_now", lambda: shortly_before_midnight + timedelta(hours=1)
     )

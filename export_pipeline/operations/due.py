@@ -1,0 +1,63 @@
+"""Which daily exports are due now, which should have been made long ago, and which are live."""
+
+from datetime import date, datetime, time, timedelta
+
+from export_pipeline.days import close_instant
+from export_pipeline.errors import DamagedData
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports import DailyExport, live_daily
+from export_pipeline.exports.due import Due, due_days, due_exports, is_closed
+from export_pipeline.exports.request import FORMATS
+from export_pipeline.ingest import waiting_days
+from export_pipeline.ledger import Ledger
+from export_pipeline.operations.alerts import Alert
+from export_pipeline.settings import Settings
+
+OVERDUE_AFTER = timedelta(hours=2)
+"""How long a closed day may be without its exports, counted from when they could be made."""
+
+
+def due_now(settings: Settings, ledger: Ledger, now: datetime) -> Due:
+    """The daily exports that are due at ``now``: ready to be made, or waiting for their day to close."""
+    known = [day for name in DATA_TYPES for day in ledger.known_days(name)]
+    waiting = {name: waiting_days(settings, ledger, name) for name in DATA_TYPES}
+
+    def exported(data_type: str, day: date) -> bool:
+        live = [live_or_problem(settings, data_type, format_, day) for format_ in FORMATS]
+        return all(isinstance(export, DailyExport) and export.manifest.complete for export in live)
+
+    return due_exports(
+        due_days(now, settings, min(known, default=None)),
+        DATA_TYPES,
+        closed=lambda data_type, day: is_closed(day, now, settings, waiting[data_type]),
+        exported=exported,
+    )
+
+
+def overdue(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
+    """The closed days whose daily exports should have been made for a while, and were not."""
+    found = []
+    for day, data_types in due_now(settings, ledger, now).ready.items():
+        closed_at = close_instant(day, settings.close_delay)
+        starts_at = datetime.combine(day + timedelta(days=1), time(settings.export_hour), closed_at.tzinfo)
+        for data_type in data_types:
+            changed_at = ledger.read_days(data_type, day, day)[day].changed_at or closed_at
+            since = max(closed_at, starts_at, changed_at)
+            if now - since > OVERDUE_AFTER:
+                found.append(
+                    Alert(
+                        "overdue export",
+                        data_type,
+                        f"{data_type}: {day} could be exported since {since:%Y-%m-%d %H:%M} UTC and has no "
+                        "complete export in every format; its runs in Dagster say why",
+                    )
+                )
+    return found
+
+
+def live_or_problem(settings: Settings, data_type: str, format_: str, day: date) -> DailyExport | str | None:
+    """The live daily export, None if there is none, or what is wrong with it in words."""
+    try:
+        return live_daily(settings, data_type, format_, day)
+    except DamagedData as error:
+        return error.message
