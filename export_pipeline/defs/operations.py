@@ -93,8 +93,7 @@ def operations() -> dg.Definitions:
     alerts_job = dg.define_asset_job(
         "alerts",
         selection=dg.AssetSelection.checks(*checks),
-        description="Looks whether events still land, whether too many lines are refused, and whether exports are "
-        "missing.",
+        description="Looks whether events still land, few lines are refused, and no export is missing.",
         executor_def=dg.in_process_executor,
     )
     alerts_schedule = dg.ScheduleDefinition(
