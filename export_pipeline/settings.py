@@ -54,6 +54,19 @@ class Settings(BaseModel):
     )
     export_retention_days: int = Field(7, ge=1, le=3650, description="Days that export files are kept")
 
+    public_url: str = Field(
+        "",
+        pattern="^(https?://[^/?#]+[^?#]*)?$",
+        description="Where callers reach the API, such as https://exports.example.com; "
+        "without it links lead to where each caller found it",
+    )
+    rate_limit: int = Field(
+        600, ge=1, le=10_000_000, description="Requests a minute that the API answers for one key"
+    )
+    body_bytes: int = Field(
+        1 << 20, ge=1 << 10, le=1 << 28, description="Bytes that the body of a request to the API may have"
+    )
+
     duckdb_source: Path | None = Field(
         None, description="A DuckDB database with tables like ours; what is new in it is taken in"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.cli.output import size, table
+from export_pipeline.cli.output import table
 from export_pipeline.dagster_home import prepare
 from export_pipeline.days import days_between, utc_now
 from export_pipeline.definitions import build_defs
@@ -25,6 +25,7 @@ from export_pipeline.exports import live_daily, verify
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings, load
+from export_pipeline.sizes import size
 
 DAYS, ROWS_PER_DAY, USERS, SEED = 7, 20_000, 500, 1
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from export_pipeline.cli.output import Output, json_option, pass_output, size, steps, table
+from export_pipeline.cli.output import Output, json_option, pass_output, steps, table
+from export_pipeline.sizes import size
 
 
 @click.command()

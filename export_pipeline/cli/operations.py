@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from export_pipeline.cli.output import Output, json_option, pass_output, size, table
+from export_pipeline.cli.output import Output, json_option, pass_output, table
+from export_pipeline.sizes import size
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -82,13 +82,3 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         return "  ".join(aligned).rstrip()
 
     return "\n".join([line(headings), line(["-" * width for width in widths]), *map(line, cells)])
-
-
-def size(count: int) -> str:
-    """A number of bytes as a person reads it, such as ``245MB``."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f}{unit}" if unit == "B" or amount >= 10 else f"{amount:.1f}{unit}"
-        amount /= 1000
-    return f"{amount:.1f}TB"

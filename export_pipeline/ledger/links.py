@@ -23,16 +23,6 @@ class Link:
     revoked_at: datetime | None
 
 
-@dataclass(frozen=True)
-class Download:
-    """One answer sent through a link: the file's name, when it began, and the bytes sent."""
-
-    link_id: str
-    name: str
-    at: datetime
-    bytes: int
-
-
 class Links:
     """The links of one deployment; safe to share between threads."""
 
@@ -81,14 +71,21 @@ class Links:
                 .values(revoked_at=now)
             ).rowcount
 
-    def log(self, download: Download) -> None:
-        """Note an answer that was sent, whole or not."""
+    def begin_download(self, link_id: str, name: str, now: datetime) -> int:
+        """Note that a file is about to be sent through a link; the number to end the note with."""
         with self._engine.begin() as connection:
-            connection.execute(
-                insert(downloads).values(
-                    link_id=download.link_id, name=download.name, at=download.at, bytes=download.bytes
-                )
+            return int(
+                connection.execute(
+                    insert(downloads)
+                    .values(link_id=link_id, name=name, at=now, bytes=0)
+                    .returning(downloads.c.id)
+                ).scalar_one()
             )
+
+    def end_download(self, number: int, sent: int) -> None:
+        """Note how many bytes were sent, all or not."""
+        with self._engine.begin() as connection:
+            connection.execute(update(downloads).where(downloads.c.id == number).values(bytes=sent))
 
     def downloads(self, job_id: str) -> tuple[int, int, datetime | None]:
         """How often files of a job were downloaded, the bytes sent, and when last."""

@@ -1,0 +1,127 @@
+"""Signed URLs to the files of an export: who signs them, and what one is worth (contract, section 5).
+
+One interface, ``Signer``. ``HmacSigner`` signs paths of this deployment's own API; the presigned URLs of
+an S3 store are in ``s3``.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from urllib.parse import quote
+
+from export_pipeline import secrets
+from export_pipeline.delivery.onefile import one_file_name
+from export_pipeline.delivery.published import Published
+from export_pipeline.errors import Forbidden, Gone, NotFound
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.ledger import Job, Ledger
+from export_pipeline.ledger.links import Link
+from export_pipeline.settings import Settings
+
+LIFETIME = timedelta(days=7)
+_SECRET = "links"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a URL leads to: a name of ``onefile`` of the export at ``path``, relative to the exports' root."""
+
+    path: str
+    name: str
+
+
+class Signer(Protocol):
+    """Makes URLs that are worth something until their link expires, to whoever has them."""
+
+    def url(self, link: Link, target: Target, now: datetime) -> str:
+        """The absolute URL of a target through a link."""
+
+
+class HmacSigner:
+    """Signs URLs that the API at ``base_url`` answers."""
+
+    def __init__(self, settings: Settings, base_url: str) -> None:
+        self._key = secrets.key(settings, _SECRET)
+        self._base_url = base_url.rstrip("/")
+
+    def url(self, link: Link, target: Target, now: datetime) -> str:
+        """The absolute URL of a target through a link; the same for the same link."""
+        expires = str(int(link.expires_at.timestamp()))
+        return (
+            f"{self._base_url}/v1/downloads/{link.id}/{quote(target.name)}"
+            f"?expires={expires}&signature={self._sign(link.id, target.name, expires)}"
+        )
+
+    def check(self, link_id: str, name: str, expires: str, signature: str, now: datetime) -> None:
+        """Refuse a URL that was not signed here, or whose time is over.
+
+        Raises:
+            Forbidden: if anything of it was changed.
+            Gone: if it has expired.
+        """
+        expected = self._sign(link_id, name, expires)
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass")):
+            raise Forbidden("the URL was changed; it must be used exactly as it was given")
+        if now.timestamp() >= int(expires):
+            raise Gone("the URL has expired; ask for the export's status to get a new one")
+
+    def _sign(self, link_id: str, name: str, expires: str) -> str:
+        signed = "\n".join((link_id, name, expires)).encode("utf-8", "surrogatepass")
+        mac = hmac.new(self._key, signed, hashlib.sha256)
+        return base64.urlsafe_b64encode(mac.digest()).rstrip(b"=").decode()
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where the files of an export can be downloaded, until ``expires_at``."""
+
+    download: str
+    manifest: str
+    files: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    expires_at: datetime
+
+
+def urls(export: Published, job: Job, link: Link, signer: Signer, now: datetime) -> Urls:
+    """The URLs of a complete job's export through a link."""
+
+    def url(name: str) -> str:
+        return signer.url(link, Target(job.path or "", name), now)
+
+    return Urls(
+        download=url(one_file_name(export.manifest)),
+        manifest=url(MANIFEST),
+        files={name: url(name) for name in export.part_names},
+        descriptions={name: url(name) for name in export.description_names},
+        expires_at=link.expires_at,
+    )
+
+
+def current_link(ledger: Ledger, job: Job, now: datetime) -> Link:
+    """The link of a complete job that is in force; a new one if there is none."""
+    return ledger.links.newest(job.id, now) or new_link(ledger, job, now)
+
+
+def new_link(ledger: Ledger, job: Job, now: datetime) -> Link:
+    """A new link to a complete job's files: for 7 days, and no longer than the files are kept."""
+    most = now + LIFETIME
+    return ledger.links.create(job.id, min(most, job.expires_at or most), now)
+
+
+def followed(ledger: Ledger, link_id: str, now: datetime) -> Job:
+    """The job whose files a link leads to; call it for a URL that ``check`` found right.
+
+    Raises:
+        Gone: if the link was revoked, or is not known any more.
+    """
+    try:
+        link = ledger.links.get(link_id)
+    except NotFound:
+        raise Gone("the URL is not known any more; ask for the export's status to get a new one") from None
+    if link.revoked_at is not None:
+        raise Gone("the URL was revoked; ask for the export's status to get a new one")
+    return ledger.jobs.get(link.job_id, now)

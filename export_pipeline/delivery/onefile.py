@@ -1,0 +1,109 @@
+"""An export as one file, as ``downloadUrl`` gives it, and each of its files alone (contract, section 4).
+
+JSON Lines: all parts one after the other. CSV of one data type: the same with the header once. CSV of
+several: a stored zip of the export's directory, which ``verify`` accepts once it is unpacked.
+"""
+
+import hashlib
+import zlib
+from pathlib import Path
+
+from export_pipeline.delivery.pieces import Assembled, of_file
+from export_pipeline.delivery.published import Published
+from export_pipeline.delivery.zipping import stored_zip
+from export_pipeline.errors import DamagedData, NotFound
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.manifest import Manifest
+
+_MEDIA_TYPES = {
+    "gz": "application/gzip",
+    "zip": "application/zip",
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "md": "text/markdown; charset=utf-8",
+}
+_MOST_HEADER_BYTES = 1 << 16
+
+
+def media_type(name: str) -> str:
+    """The Content-Type of a file by the end of its name."""
+    return _MEDIA_TYPES[name.rpartition(".")[2]]
+
+
+def one_file_name(manifest: Manifest) -> str:
+    """The name of an export as one file."""
+    if _is_zip(manifest):
+        return f"{manifest.export_id}.zip"
+    return f"{manifest.export_id}.{manifest.format}{'.gz' if manifest.compression == 'gzip' else ''}"
+
+
+def _is_zip(manifest: Manifest) -> bool:
+    return manifest.format == "csv" and len(manifest.data_types) > 1
+
+
+def assembled(export: Published, name: str) -> Assembled:
+    """What is sent under ``name``: the export as one file, or one of its files.
+
+    Raises:
+        NotFound: if the export has nothing of that name.
+        DamagedData: if a part file is not as it was published.
+    """
+    manifest = export.manifest
+    hashes = {file.name: file.sha256 for file in manifest.files}
+    try:
+        if name == one_file_name(manifest):
+            return _zip(export, name) if _is_zip(manifest) else _joined(export, name)
+        if name in hashes:
+            path = export.folder / name
+            return Assembled(_flat(export, name), media_type(name), hashes[name], [of_file(path)])
+        if name in (MANIFEST, *export.description_names):
+            path = export.folder / name
+            tag = hashlib.sha256(path.read_bytes()).hexdigest()
+            return Assembled(_flat(export, name), media_type(name), tag, [of_file(path)])
+    except FileNotFoundError:
+        raise DamagedData(f"a file of {manifest.export_id} is missing; export again") from None
+    raise NotFound(f"export {manifest.export_id} has no file of that name", field="name")
+
+
+def _flat(export: Published, name: str) -> str:
+    return f"{export.manifest.export_id}-{name.replace('/', '-')}"
+
+
+def _joined(export: Published, name: str) -> Assembled:
+    manifest = export.manifest
+    pieces = []
+    for number, file in enumerate(manifest.files):
+        path = export.folder / file.name
+        skipped = header_length(path, manifest.compression) if manifest.format == "csv" and number else 0
+        pieces.append(of_file(path, skipped))
+    return Assembled(name, media_type(name), _tag(manifest), pieces)
+
+
+def _zip(export: Published, name: str) -> Assembled:
+    names = [MANIFEST, *export.description_names, *export.part_names]
+    tag = _tag(export.manifest)
+    pieces = stored_zip([(entry, export.folder / entry) for entry in names], export.manifest.created_at)
+    manifest_hash = hashlib.sha256((export.folder / MANIFEST).read_bytes()).hexdigest()
+    return Assembled(
+        name, media_type(name), hashlib.sha256(f"{tag}{manifest_hash}".encode()).hexdigest(), pieces
+    )
+
+
+def _tag(manifest: Manifest) -> str:
+    if len(manifest.files) == 1:
+        return manifest.files[0].sha256
+    return hashlib.sha256("".join(file.sha256 for file in manifest.files).encode()).hexdigest()
+
+
+def header_length(path: Path, compression: str) -> int:
+    """How many bytes at the start of a CSV part are its header: a line, or a gzip member of its own."""
+    with open(path, "rb") as file:
+        start = file.read(_MOST_HEADER_BYTES)
+    if compression == "none":
+        return start.index(b"\n") + 1
+    member = zlib.decompressobj(31)
+    member.decompress(start)
+    if not member.eof:
+        raise DamagedData(f"{path.name} does not begin with a header of its own; export again")
+    return len(start) - len(member.unused_data)

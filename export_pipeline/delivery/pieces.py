@@ -1,0 +1,67 @@
+"""A file put together from pieces, some of them other files, read from any position in bounded memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes held here, or ``length`` bytes of the file ``path`` from ``offset`` on."""
+
+    length: int
+    content: bytes = b""
+    path: Path | None = None
+    offset: int = 0
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``start`` to before ``end``, counted within the piece, in blocks."""
+        if self.path is None:
+            yield self.content[start:end]
+            return
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset + start)
+            rest = end - start
+            while rest:
+                block = file.read(min(rest, BLOCK_BYTES))
+                if not block:
+                    raise EOFError(f"{self.path.name} ends {rest} bytes too early")
+                rest -= len(block)
+                yield block
+
+
+def held(content: bytes) -> Piece:
+    """A piece of bytes in memory."""
+    return Piece(len(content), content)
+
+
+def of_file(path: Path, offset: int = 0) -> Piece:
+    """A file from ``offset`` to its end."""
+    return Piece(path.stat().st_size - offset, path=path, offset=offset)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What is sent as one file. ``etag`` is the opaque part of a strong entity tag: same tag, same bytes."""
+
+    name: str
+    media_type: str
+    etag: str
+    pieces: Sequence[Piece]
+
+    @cached_property
+    def length(self) -> int:
+        """Bytes in all."""
+        return sum(piece.length for piece in self.pieces)
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``start`` to before ``end``, in blocks."""
+        ends = accumulate(piece.length for piece in self.pieces)
+        for piece, piece_end in zip(self.pieces, ends, strict=True):
+            piece_start = piece_end - piece.length
+            if piece_end > start and piece_start < end:
+                yield from piece.read(max(start - piece_start, 0), min(end, piece_end) - piece_start)

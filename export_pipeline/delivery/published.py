@@ -1,0 +1,57 @@
+"""Published exports of jobs: where they lie, their manifest, and that they go when their time is over."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from export_pipeline.errors import Conflict, DamagedData, Gone
+from export_pipeline.exports.layout import MANIFEST, descriptions
+from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
+from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, Job
+from export_pipeline.settings import Settings
+
+_HELD = 64
+
+
+@dataclass(frozen=True)
+class Published:
+    """An export that can be downloaded: its directory and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The names of its part files, in the manifest's order."""
+        return tuple(file.name for file in self.manifest.files)
+
+    @property
+    def description_names(self) -> tuple[str, ...]:
+        """The names of the files that describe its rows."""
+        return tuple(name for data_type in self.manifest.data_types for name in descriptions(data_type))
+
+
+def published(settings: Settings, job: Job) -> Published:
+    """The export of a job.
+
+    Raises:
+        Gone: if its files have reached the end of their time.
+        Conflict: if it is not complete.
+        DamagedData: if it should be there and is not whole.
+    """
+    if job.state == EXPIRED:
+        raise Gone(f"the files of {job.id} were kept until {job.expires_at:%Y-%m-%dT%H:%M:%SZ}; export again")
+    if job.state != COMPLETE or job.path is None:
+        raise Conflict(f"job {job.id} is {job.state}; only a complete one has files", field="jobId")
+    folder = settings.exports / job.path
+    path = folder / MANIFEST
+    try:
+        return Published(folder, _manifest(path, path.stat().st_mtime_ns))
+    except (OSError, ValueError, InvalidManifest):
+        raise DamagedData(f"the files of {job.id} are not as they were published; export again") from None
+
+
+@lru_cache(_HELD)
+def _manifest(path: Path, _changed_ns: int) -> Manifest:
+    return from_json(json.loads(path.read_bytes()))
