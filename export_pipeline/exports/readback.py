@@ -14,7 +14,7 @@ from typing import BinaryIO
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.rows import Content, Problem, check
 
-BLOCK_BYTES = 1 << 23
+BLOCK_BYTES = 1 << 21
 _READ_BYTES = 1 << 20
 _GZIP = 31
 
