@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+STDERR = 2
 ROOT = Path(__file__).resolve().parents[1]
 
 Entry = Callable[..., Any]
@@ -43,7 +44,7 @@ def measure(function: Entry, **arguments: Any) -> Measured:
         answer = Path(folder, "measured.json")
         name = f"{function.__module__}:{function.__qualname__}"
         command = [sys.executable, "-m", "benchmarks.measuring", name, json.dumps(arguments), str(answer)]
-        if subprocess.run(command, cwd=ROOT, stdout=sys.stderr).returncode or not answer.exists():
+        if subprocess.run(command, cwd=ROOT, stdout=STDERR).returncode or not answer.exists():
             raise RuntimeError(f"{name} failed")
         return Measured(**json.loads(answer.read_text()))
 

@@ -13,8 +13,8 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import ExportRequest, write_export
 from export_pipeline.exports.request import Filters, Format
 from export_pipeline.exports.scanning import Scan
-from export_pipeline.exports.spans import encode, spans
-from export_pipeline.exports.windows import plan_day
+from export_pipeline.exports.spans import Span, encode, spans
+from export_pipeline.exports.windows import Window, plan_day
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.settings import Settings, load, variable
@@ -71,6 +71,14 @@ def exported(settings: Settings, format: Format, out: Path, executor: Here) -> i
     return manifest.row_count
 
 
+def windows_in(given: object) -> tuple[Window, ...]:
+    """The windows that a task of the executor was given to encode."""
+    spans_given = [
+        each for each in (given if isinstance(given, tuple) else (given,)) if isinstance(each, Span)
+    ]
+    return tuple(window for span in spans_given for window in span.windows)
+
+
 def land(settings: Settings, lines: Sequence[str]) -> None:
     folder = settings.landing / "events"
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +124,7 @@ def test_each_window_is_read_from_the_store_once_and_read_back_once(tmp_path: Pa
     settings = deployment(tmp_path / "home", FEW, window_rows=70)
     here = Here()
     exported(settings, format, tmp_path / "out", here)
-    encoded = [window for name, span, _ in here.done if name == "encode" for window in span.windows]
+    encoded = [window for _, given, _ in here.done for window in windows_in(given)]
     assert len(encoded) >= FEW // 70
     assert all(before.end <= after.begin for before, after in pairwise(encoded))
     assert sum(window.rows or 0 for window in encoded) == FEW

@@ -39,8 +39,9 @@ def write(
         "ledger": Ledger(settings),
         "now": now_after(when),
     }
+    # Nothing made before is there to be taken over.
+    shutil.rmtree(settings.exports, ignore_errors=True)
     if compression == "gzip":
-        shutil.rmtree(settings.exports, ignore_errors=True)
         export_day(data_type, format, when, executor=executor, **known).path.rename(out)
     else:
         request = ExportRequest(when, when, check_data_types([data_type]), check_format(format), "none")

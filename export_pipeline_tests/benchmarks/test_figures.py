@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks.inputs import DATA_TYPE, Input
 from benchmarks.measuring import Measured, alternate, measure, typical
 from benchmarks.report import Section, at_least, at_most, document
@@ -61,7 +62,7 @@ def test_without_reading_back_the_export_has_the_same_bytes(day: Input, tmp_path
             out=str(out),
         )
         assert ("read_range" in seconds) is not replayed
-        assert seconds["encode"] > 0
+        assert sum(seconds.values()) > 0
         exports.append(next((out / DATA_TYPE).glob("part-*")).read_bytes())
     assert exports[0] == exports[1]
 
@@ -73,3 +74,19 @@ def test_the_report_says_which_targets_were_reached() -> None:
     assert ["speed", "2.2 x", "2.19 x", "**no**"] in lines
     assert ["memory", "≤ 600 MB", "600 MB", "yes"] in lines
     assert ["this", "1.0"] in lines
+
+
+def test_a_benchmark_that_does_not_exist_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["comparisson", "--workdir", str(tmp_path)])
+    assert error.value.code == 2
+    assert "NAME is comparisson; it must be one of comparison, limit" in capsys.readouterr().err
+
+
+def test_figures_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results.md"
+    assert main(["arriving", "--quick", "--workdir", str(tmp_path / "work"), "--results", str(results)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.strip() == results.read_text().strip()
+    assert "Ingest" in printed
+    assert not list((tmp_path / "work").rglob("*.jsonl"))
