@@ -16,6 +16,7 @@ from pathlib import Path
 from export_pipeline.days import close_instant, days_between
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.assembly import KeptChanged, KeptDay
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.request import ExportRequest
@@ -24,7 +25,7 @@ from export_pipeline.exports.spans import RowsChanged
 from export_pipeline.exports.writing import Progress, Shape, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.files import flush, to_json
-from export_pipeline.ledger import Days, Ledger
+from export_pipeline.ledger import Days, DayState, Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -33,6 +34,9 @@ _TASKS_A_WORKER = 2
 
 Waiting = Callable[[str], Collection[date] | None]
 """The days of a data type for which something landed and waits; None where it could be any day."""
+
+Kept = Callable[[str, date, DayState], KeptDay | None]
+"""The daily export that holds all rows of a data type's day in a state, if there is one to take over."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,16 @@ def workers(settings: Settings, executor: Executor | None) -> Iterator[Executor]
 
 
 def make(
-    scratch: Path, request: ExportRequest, sources: Sources, progress: Progress | None
+    scratch: Path,
+    request: ExportRequest,
+    sources: Sources,
+    progress: Progress | None,
+    kept: Kept | None = None,
 ) -> tuple[Path, Made]:
     """Write the files that ``request`` asks for, all but the manifest, to a new directory in ``scratch``.
+
+    Args:
+        kept: days not to be computed if there is another way; it makes no difference to the bytes.
 
     Raises:
         DamagedData: if a store file is missing or damaged, naming it, or the files read back wrong.
@@ -85,13 +96,15 @@ def make(
         folder.mkdir()
         looks = {name: _look(sources.ledger, name, request) for name in request.data_types}
         try:
-            made = _write(folder, scratch / "spill", request, looks, sources, progress)
+            made = _write(folder, scratch / "spill", request, looks, sources, progress, kept)
         except FileGone as error:
             if error.path == gone:
                 raise DamagedData(f"store file {_relative(gone, sources.settings)} is missing") from None
             gone = error.path
         except RowsChanged:
             pass
+        except KeptChanged:
+            kept = None
         else:
             reach(sources.settings, "export.written")
             miscounted = _miscounted(made, looks)
@@ -115,6 +128,7 @@ def _write(
     looks: dict[str, Days],
     sources: Sources,
     progress: Progress | None,
+    kept: Kept | None,
 ) -> Made:
     settings = sources.settings
     shape = Shape(
@@ -127,13 +141,13 @@ def _write(
     days: list[DayEntry] = []
     files: list[FileEntry] = []
     for data_type, look in looks.items():
-        scans = [
-            _scan(data_type, day, look, spill, request, sources)
+        wanted = [
+            (kept and kept(data_type, day, look[day])) or _scan(data_type, day, look, spill, request, sources)
             for day in days_between(request.start, request.end)
             if look[day].rows
         ]
         try:
-            written = write_data_type(folder, data_type, scans, shape, sources.executor, progress)
+            written = write_data_type(folder, data_type, wanted, shape, sources.executor, progress)
         except DamagedData as error:
             message = error.message.replace(f"{settings.root}{os.sep}", "")
             raise DamagedData(message) from None

@@ -2,17 +2,19 @@
 
 import secrets
 from concurrent.futures import Executor
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
-from export_pipeline.errors import Conflict, InvalidRequest
+from export_pipeline.errors import Conflict, DamagedData, InvalidRequest
+from export_pipeline.exports.assembly import KeptDay
+from export_pipeline.exports.daily import live_daily
 from export_pipeline.exports.layout import MANIFEST
-from export_pipeline.exports.making import Sources, Waiting, make, seal, workers
+from export_pipeline.exports.making import Kept, Sources, Waiting, make, seal, workers
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.publishing import publish, room, scratch
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.writing import Progress
-from export_pipeline.ledger import Ledger
+from export_pipeline.ledger import DayState, Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -50,7 +52,7 @@ def write_export(
         workers(settings, executor) as pool,
     ):
         sources = Sources(settings, store, ledger, pool, waiting)
-        folder, made = make(made_in, request, sources, progress)
+        folder, made = make(made_in, request, sources, progress, kept_days(settings, request))
         manifest = seal(
             folder,
             made,
@@ -64,6 +66,23 @@ def write_export(
         _checked(out, settings, overwrite)
         publish(folder, final)
         return manifest
+
+
+def kept_days(settings: Settings, request: ExportRequest) -> Kept | None:
+    """How to find the daily exports from which ``request`` can be assembled; None if it cannot be."""
+    if request.filters:
+        return None
+
+    def kept(data_type: str, day: date, state: DayState) -> KeptDay | None:
+        try:
+            live = live_daily(settings, data_type, request.format, day)
+        except DamagedData:
+            return None
+        if live is None or (live.data_version, live.rows) != (state.version, state.rows):
+            return None
+        return KeptDay(data_type, day, request.format, str(live.path), live.manifest.files)
+
+    return kept
 
 
 def _checked(out: Path, settings: Settings, overwrite: bool) -> Path:

@@ -7,7 +7,7 @@ the export.
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from export_pipeline.errors import DamagedData
+from export_pipeline.exports.assembly import KeptDay, KeptWindow, Piece, pieces, taken_over
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.layout import descriptions, part_name
 from export_pipeline.exports.manifest import FileEntry, instant_text
@@ -27,7 +28,7 @@ from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, member, spans
 from export_pipeline.exports.verification import differences
-from export_pipeline.exports.windows import DayPlan, plan_day
+from export_pipeline.exports.windows import plan_day
 from export_pipeline.files import flush
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Written:
 def write_data_type(
     folder: Path,
     data_type: str,
-    scans: Iterable[Scan],
+    days: Iterable[Scan | KeptDay],
     shape: Shape,
     executor: Executor,
     progress: Progress | None,
@@ -67,10 +68,11 @@ def write_data_type(
     """Write the part files of a data type below ``folder``, flushed to disk, and read them back.
 
     Args:
-        scans: the rows of each day, oldest first.
+        days: the rows of each day, oldest first: to be computed, or to be taken over.
 
     Raises:
         RowsChanged, FileGone: if the store changed since the scans were made.
+        KeptChanged: if a daily export cannot be taken over.
         DamagedData: if a store file cannot be read, or the files read back are not what was written.
     """
     (folder / data_type).mkdir()
@@ -79,7 +81,7 @@ def write_data_type(
             file.write(content)
         flush(folder / name)
     with closing(_Parts(folder, data_type, shape, executor)) as parts:
-        for windows in _in_order(executor, encode, _spans(scans, shape, executor), shape.ahead):
+        for windows in _in_order(executor, _encoded, _tasks(days, shape, executor), shape.ahead):
             for window in windows:
                 parts.write(window)
                 if progress:
@@ -89,15 +91,27 @@ def write_data_type(
     return written
 
 
-def _spans(scans: Iterable[Scan], shape: Shape, executor: Executor) -> Iterator[Span]:
-    plans = _in_order(executor, _planned, ((scan, shape.window_rows) for scan in scans), shape.ahead)
-    for scan, plan in plans:
-        yield from spans(scan, plan.windows, shape.format, shape.compression)
+Task = tuple[Span | Piece, Shape]
 
 
-def _planned(task: tuple[Scan, int]) -> tuple[Scan, DayPlan]:
-    scan, window_rows = task
-    return scan, plan_day(scan, window_rows)
+def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Iterator[Task]:
+    plans = _in_order(executor, _planned, ((day, shape) for day in days), shape.ahead)
+    for plan in plans:
+        for task in plan:
+            yield task, shape
+
+
+def _planned(day_and_shape: tuple[Scan | KeptDay, Shape]) -> list[Span] | list[Piece]:
+    day, shape = day_and_shape
+    if isinstance(day, KeptDay):
+        return pieces(day, shape.window_rows)
+    plan = plan_day(day, shape.window_rows)
+    return list(spans(day, plan.windows, shape.format, shape.compression))
+
+
+def _encoded(task: Task) -> Sequence[EncodedWindow]:
+    work, shape = task
+    return (taken_over(work, shape.compression),) if isinstance(work, Piece) else encode(work)
 
 
 def _in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
@@ -166,13 +180,25 @@ class _Parts:
             self._end()
             self._begin()
         part = self._part
+        if isinstance(window, KeptWindow) and part.read_to < part.size:
+            self._read_back()
         for piece in window.content:
             self._append(piece)
         part.raw_bytes += window.raw_bytes
         part.rows += window.rows
         part.first_us = window.first_us if part.first_us is None else part.first_us
         part.last_us = window.last_us
-        self._read_back()
+        if isinstance(window, KeptWindow):
+            # These bytes have been read; that they are the same on disk is found by the part's hash.
+            self._found(window.found)
+        else:
+            self._read_back()
+
+    def _found(self, content: Content) -> None:
+        known: Future[Content] = Future()
+        known.set_result(content)
+        self._part.ranges.append(known)
+        self._part.read_to = self._part.size
 
     def _read_back(self) -> None:
         part, shape = self._part, self._shape

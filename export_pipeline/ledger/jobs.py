@@ -184,7 +184,7 @@ class Jobs:
             raise InvalidRequest(
                 f"status is {status[:80]!r}; it must be one of {', '.join(STATES)}", field="status"
             )
-        wanted = [jobs.c.kind.in_(tuple(kinds))]
+        wanted: list[ColumnElement[bool]] = [jobs.c.kind.in_(tuple(kinds))]
         if status is not None:
             wanted.append(_in_state(status, now))
         page = select(jobs).where(*wanted).order_by(jobs.c.number.desc()).limit(limit + 1)
