@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
+import dagster as dg
 import requests
 
 from export_pipeline.dagster_home import prepare
@@ -68,6 +70,7 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(variable(""))}
     dagster_home = prepare(load(given))
     environment = {**inherited, **given, "DAGSTER_HOME": str(dagster_home)}
+    _make_instance(dagster_home)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -101,6 +104,12 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
     finally:
         for process in processes:
             _end(process)
+
+
+def _make_instance(dagster_home: Path) -> None:
+    # Two processes that both find no database get in each other's way while they make it.
+    with mock.patch.dict(os.environ, {"DAGSTER_HOME": str(dagster_home)}), dg.DagsterInstance.get():
+        pass
 
 
 def _healthy(stack: Stack, processes: list[subprocess.Popen[bytes]]) -> bool:
