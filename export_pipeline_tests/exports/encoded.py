@@ -1,5 +1,6 @@
 """Rows encoded by the real planner and workers, from Parquet files laid out as a test wants them."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, date, datetime
@@ -17,6 +18,8 @@ from export_pipeline_tests.rows import NOON, table
 
 DAY: date = NOON.date()
 ALL_ROWS = Filters()
+SPILL = str(Path(tempfile.gettempdir()) / "export-tests")
+"""One folder for all tests, so that a thread keeps its connection; rows this few never go there."""
 
 
 def laid_out(
@@ -45,7 +48,7 @@ def content(
     executor: Executor | None = None,
 ) -> bytes:
     """The bytes of the windows of ``rows``, in order, after the header."""
-    scan = Scan(data_type, DAY, laid_out(folder, rows, data_type, files), 10, filters, str(folder / "spill"))
+    scan = Scan(data_type, DAY, laid_out(folder, rows, data_type, files), 10, filters, SPILL)
     plan = plan_day(scan, window_rows)
     tasks = list(spans(scan, plan.windows, format, compression))
     results = executor.map(encode, tasks) if executor else map(encode, tasks)
