@@ -1,11 +1,15 @@
 """Locks between the processes of one machine."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from export_pipeline.errors import Conflict
 from export_pipeline.settings import Settings
+
+_LOOK_SECONDS = 0.05
 
 
 @contextmanager
@@ -15,6 +19,28 @@ def lock(settings: Settings, name: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def lock_soon(settings: Settings, name: str, seconds: float) -> Iterator[None]:
+    """The same, waiting for it only so long.
+
+    Raises:
+        Conflict: if another still holds it then.
+    """
+    path = _file(settings, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + seconds
+    with open(path, "a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise Conflict(f"{name} is held by another process") from None
+                time.sleep(_LOOK_SECONDS)
         yield
 
 
@@ -33,6 +59,11 @@ def is_held(settings: Settings, name: str) -> bool:
 def forget(settings: Settings, name: str) -> None:
     """Remove the trace of a lock that nobody will ask for again."""
     _file(settings, name).unlink(missing_ok=True)
+
+
+def known(settings: Settings, prefix: str) -> list[str]:
+    """The names of locks that begin with ``prefix`` and left a trace, held or not."""
+    return [path.stem for path in (settings.tmp / "locks").glob(f"{prefix}*.lock")]
 
 
 def _file(settings: Settings, name: str) -> Path:

@@ -28,7 +28,8 @@ from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
 _VERSION = re.compile(r"v([1-9][0-9]*)", re.ASCII)
-_SCRATCH = "export-"
+SCRATCH = "export-"
+"""How the directories under ``tmp/exports`` begin in which exports are made."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def export_day(
         if standing:
             standing = _completed(standing, sources, now)
             return replace(standing, seconds=time.monotonic() - began)
-        with scratch(settings.tmp / "exports", _SCRATCH) as made_in, room(settings.exports):
+        with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
             folder, made = make(made_in, request, sources, progress)
             manifest, final = _seal(folder, made_in, made, sources, now)
             publish(folder, final)

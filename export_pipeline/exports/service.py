@@ -1,0 +1,280 @@
+"""Exports on demand: asked for, queued in the ledger, and worked on by whoever runs the job.
+
+Owns what a job's export is called and where it lies, how its progress is noted, what a failure means for
+the job, and what is cleared away. The states themselves are the ledger's.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from export_pipeline import locks
+from export_pipeline.days import utc_now
+from export_pipeline.errors import (
+    Conflict,
+    DamagedData,
+    ExportPipelineError,
+    InvalidRequest,
+    NotFound,
+    OutsideRetention,
+    StorageFull,
+    TransientError,
+)
+from export_pipeline.exports.daily import SCRATCH
+from export_pipeline.exports.estimates import estimate
+from export_pipeline.exports.making import Sources, Waiting, make, seal, workers
+from export_pipeline.exports.manifest import Manifest
+from export_pipeline.exports.ondemand import kept_days
+from export_pipeline.exports.publishing import publish, room, scratch, sweep
+from export_pipeline.exports.request import ExportRequest, parse_request
+from export_pipeline.faults import reach
+from export_pipeline.ledger import Job, Ledger, NewJob
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, OPEN
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+
+FOLDER = "on_demand"
+_PROGRESS_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
+
+INTERRUPTED = "the export was interrupted each time it was tried; ask for it again"
+
+Clock = Callable[[], datetime]
+
+
+def request_export(
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    values: Mapping[str, object],
+    *,
+    now: datetime,
+    created_by: str,
+    job_id: str | None = None,
+) -> Job:
+    """Queue the export that ``values``, keyed as in the REST body, ask for; no row is read.
+
+    Args:
+        created_by: the id of a key, or ``command`` or ``dagster``.
+        job_id: the job's id; default: a new one.
+
+    Raises:
+        InvalidRequest, OutsideRetention: see ``parse_request``.
+        RateLimited: if as many as a day allows were asked for.
+    """
+    request = parse_request(values, now=now, settings=settings)
+    expected = estimate(settings, store, ledger, request, now)
+    new = NewJob(
+        request=_noted(request),
+        user_ids=request.filters.user_ids,
+        estimated_rows=expected.rows,
+        estimated_bytes=expected.bytes,
+        estimated_completion=expected.completion,
+        created_by=created_by,
+    )
+    return ledger.jobs.create(new, now, job_id)
+
+
+def _noted(request: ExportRequest) -> dict[str, object]:
+    """The request as the ledger shows it: as in the manifest, users as a count."""
+    return {
+        "dateRange": {"start": str(request.start), "end": str(request.end)},
+        "dataTypes": list(request.data_types),
+        "format": request.format,
+        "compression": request.compression,
+        "filters": {
+            "contentIds": list(request.filters.content_ids),
+            "eventTypes": list(request.filters.event_types),
+            "userCount": len(request.filters.user_ids),
+        },
+    }
+
+
+def _request(settings: Settings, ledger: Ledger, job: Job, now: datetime) -> ExportRequest:
+    """The request of an open job, its users decrypted.
+
+    Raises:
+        OutsideRetention: if its first day is not kept any more.
+    """
+    noted = job.request
+    filters = {
+        "contentIds": noted["filters"]["contentIds"],
+        "userIds": ledger.jobs.user_ids(job.id),
+        "eventTypes": noted["filters"]["eventTypes"],
+    }
+    if len(filters["userIds"]) != noted["filters"]["userCount"]:
+        raise Conflict(f"job {job.id} has ended", field="jobId")
+    values = {
+        "startDate": noted["dateRange"]["start"],
+        "endDate": noted["dateRange"]["end"],
+        **{name: noted[name] for name in ("dataTypes", "format", "compression")},
+        "filters": {name: wanted for name, wanted in filters.items() if wanted},
+    }
+    return parse_request(values, now=now, settings=settings)
+
+
+def job_folder(settings: Settings, job_id: str) -> Path:
+    """The directory of a job's export."""
+    return settings.exports / FOLDER / job_id
+
+
+def lock_name(job_id: str) -> str:
+    """The lock that whoever works on a job holds: an open job without a holder is worked on by nobody."""
+    return f"job-{job_id}"
+
+
+def run_job(
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    job_id: str,
+    attempt: int,
+    *,
+    clock: Clock = utc_now,
+    waiting: Waiting = lambda _: (),
+    executor: Executor | None = None,
+) -> Job:
+    """Work on a job under the number of an attempt, to its end; what it is then.
+
+    A job that was cancelled or taken over by a later attempt meanwhile is left as it is, and nothing of
+    this attempt stays. A failure ends the job with an error its user understands, and is raised as well; one
+    that may pass leaves the first attempt's job to a second.
+
+    Args:
+        waiting: which days something landed waits for; decides ``complete`` in the manifest.
+        executor: where windows are encoded; default: threads.
+
+    Raises:
+        Conflict: if the job has ended, or was begun under this number or a higher one.
+        NotFound: if there is no such job.
+    """
+    with locks.lock_soon(settings, lock_name(job_id), _PATIENCE_SECONDS):
+        job = ledger.jobs.start(job_id, attempt, clock())
+        reach(settings, "job.started")
+        work = _Work(settings, store, ledger, job, clock, waiting)
+        try:
+            manifest = work.publish(executor)
+            done = work.complete(manifest)
+        except Conflict:
+            return ledger.jobs.get(job_id, clock())
+        except TransientError as error:
+            if attempt >= MAX_ATTEMPTS:
+                work.fail(error)
+            raise
+        except Exception as error:
+            work.fail(error)
+            raise
+        reach(settings, "job.completed")
+        return done
+
+
+class _Work:
+    """One attempt at a job."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        ledger: Ledger,
+        job: Job,
+        clock: Clock,
+        waiting: Waiting,
+    ) -> None:
+        self._settings, self._store, self._ledger = settings, store, ledger
+        self._job, self._clock, self._waiting = job, clock, waiting
+        self._rows = 0
+        self._noted = time.monotonic()
+
+    def publish(self, executor: Executor | None) -> Manifest:
+        """Make the export and move it to its place.
+
+        Raises:
+            Conflict: if the job is not this attempt's any more.
+        """
+        settings, job = self._settings, self._job
+        request = _request(settings, self._ledger, job, self._clock())
+        with (
+            scratch(settings.tmp / "exports", SCRATCH) as made_in,
+            room(settings.exports),
+            workers(settings, executor) as pool,
+        ):
+            sources = Sources(settings, self._store, self._ledger, pool, self._waiting)
+            folder, made = make(made_in, request, sources, self._progress, kept_days(settings, request))
+            manifest = seal(
+                folder,
+                made,
+                export_id=job.id,
+                kind="on_demand",
+                version=1,
+                replaces=None,
+                sources=sources,
+                now=self._clock(),
+            )
+            self._note()
+            publish(folder, job_folder(settings, job.id))
+            reach(settings, "job.published")
+            return manifest
+
+    def complete(self, manifest: Manifest) -> Job:
+        """End the job; take its export away again if it is not this attempt's any more."""
+        job, now = self._job, self._clock()
+        try:
+            return self._ledger.jobs.complete(
+                job.id,
+                job.attempt,
+                rows=manifest.row_count,
+                bytes=manifest.total_bytes,
+                path=f"{FOLDER}/{job.id}",
+                now=now,
+                expires_at=now + timedelta(days=self._settings.export_retention_days),
+            )
+        except Conflict:
+            clear(self._settings, self._ledger, now)
+            raise
+
+    def fail(self, error: Exception) -> None:
+        """End the job with what ``error`` means to its user, unless it is not this attempt's any more."""
+        code, message = told(error)
+        with suppress(Conflict):
+            self._ledger.jobs.fail(self._job.id, code, message, self._clock(), attempt=self._job.attempt)
+
+    def _progress(self, rows: int) -> None:
+        self._rows += rows
+        if time.monotonic() >= self._noted + _PROGRESS_SECONDS:
+            self._note()
+
+    def _note(self) -> None:
+        self._noted = time.monotonic()
+        self._ledger.jobs.progress(self._job.id, self._job.attempt, self._rows, self._clock())
+
+
+def told(error: Exception) -> tuple[str, str]:
+    """The code and the words in which a user is told of a failure; neither paths nor rows are in them."""
+    if isinstance(error, InvalidRequest | OutsideRetention):
+        return error.code, error.message
+    if isinstance(error, StorageFull):
+        return error.code, "no room was left to write the export; the operator has to free some"
+    if isinstance(error, DamagedData):
+        return error.code, "stored data of the days asked for is damaged; the operator has to repair it"
+    if isinstance(error, ExportPipelineError):
+        return error.code, f"{error.message}"
+    return "INTERNAL_ERROR", "the export failed by a defect; the operator finds the place in the log"
+
+
+def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:
+    """Clear away what no job needs: exports of jobs that are neither open nor complete, what dead processes
+    left, and locks of jobs that have ended. Note which jobs have expired."""
+    ledger.jobs.expire_due(now)
+    sweep(settings.tmp / "exports", SCRATCH)
+    for folder in (settings.exports / FOLDER).glob("*"):
+        with suppress(NotFound):
+            if ledger.jobs.get(folder.name, now).state not in (*OPEN, COMPLETE):
+                shutil.rmtree(folder, ignore_errors=True)
+    open_jobs = {lock_name(job.id) for job in ledger.jobs.open(now)}
+    for name in locks.known(settings, lock_name("")):
+        if name not in open_jobs and not locks.is_held(settings, name):
+            locks.forget(settings, name)
