@@ -112,8 +112,8 @@ def new_link(ledger: Ledger, job: Job, now: datetime) -> Link:
     return ledger.links.create(job.id, min(most, job.expires_at or most), now)
 
 
-def followed(ledger: Ledger, link_id: str, now: datetime) -> Job:
-    """The job whose files a link leads to; call it for a URL that ``check`` found right.
+def followed(ledger: Ledger, link_id: str, now: datetime) -> tuple[Link, Job]:
+    """A link and the job whose files it leads to; call it for a URL that ``check`` found right.
 
     Raises:
         Gone: if the link was revoked, or is not known any more.
@@ -124,4 +124,4 @@ def followed(ledger: Ledger, link_id: str, now: datetime) -> Job:
         raise Gone("the URL is not known any more; ask for the export's status to get a new one") from None
     if link.revoked_at is not None:
         raise Gone("the URL was revoked; ask for the export's status to get a new one")
-    return ledger.jobs.get(link.job_id, now)
+    return link, ledger.jobs.get(link.job_id, now)

@@ -85,15 +85,16 @@ def _zip(export: Published, name: str) -> Assembled:
     tag = _tag(export.manifest)
     pieces = stored_zip([(entry, export.folder / entry) for entry in names], export.manifest.created_at)
     manifest_hash = hashlib.sha256((export.folder / MANIFEST).read_bytes()).hexdigest()
-    return Assembled(
-        name, media_type(name), hashlib.sha256(f"{tag}{manifest_hash}".encode()).hexdigest(), pieces
-    )
+    together = hashlib.sha256(f"{tag}{manifest_hash}".encode()).hexdigest()
+    return Assembled(name, media_type(name), f"{together}-zip", pieces)
 
 
 def _tag(manifest: Manifest) -> str:
+    """The file's SHA-256 if it is one part; otherwise a hash of the parts' hashes, marked as such."""
     if len(manifest.files) == 1:
         return manifest.files[0].sha256
-    return hashlib.sha256("".join(file.sha256 for file in manifest.files).encode()).hexdigest()
+    together = hashlib.sha256("".join(file.sha256 for file in manifest.files).encode()).hexdigest()
+    return f"{together}-{len(manifest.files)}"
 
 
 def header_length(path: Path, compression: str) -> int:

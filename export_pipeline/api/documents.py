@@ -1,0 +1,135 @@
+"""What the OpenAPI document says of each call: its answers and errors, with examples."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from export_pipeline.api.envelopes import STATUS_OF
+from export_pipeline.api.shapes import JOB_ID, REQUEST_ID, Envelope, Page, Refusal
+
+REQUESTS = {
+    "a week": {
+        "summary": "A week of engagement events as one .jsonl.gz",
+        "value": {"startDate": "2026-11-16", "endDate": "2026-11-22"},
+    },
+    "some videos": {
+        "summary": "What was played of two videos, as CSV",
+        "value": {
+            "startDate": "2026-11-16",
+            "endDate": "2026-11-22",
+            "dataTypes": ["events", "ads"],
+            "format": "csv",
+            "compression": "none",
+            "filters": {"contentIds": ["vid_00000001", "vid_00000002"], "eventTypes": ["playStart", "click"]},
+        },
+    },
+}
+LINK_REQUESTS = {
+    "fresh": {"summary": "New URLs beside the ones given out", "value": {}},
+    "replace": {"summary": "New URLs instead", "value": {"revokePrevious": True}},
+}
+_MEANINGS = {
+    400: (
+        "The request is malformed",
+        "startDate",
+        "startDate is 'today'; it must be a calendar day as YYYY-MM-DD",
+    ),
+    401: ("No API key, or one that is not in force", None, "the API key is unknown or was revoked"),
+    403: (
+        "The key or the URL does not allow it",
+        "scope",
+        "the key has exports:read; this needs exports:write",
+    ),
+    404: ("There is no such thing", "jobId", f"there is no job '{JOB_ID}'"),
+    409: ("The state of things does not allow it", "jobId", f"job {JOB_ID} has ended; it is complete"),
+    410: ("It is gone", None, "the URL has expired; ask for the export's status to get a new one"),
+    422: (
+        "A day is outside raw retention",
+        "startDate",
+        "startDate is 2026-01-01; events are kept for 90 days",
+    ),
+    429: ("Too much; `Retry-After` says when to ask again", None, "more than 600 requests in a minute"),
+    500: ("A defect", None, "an unexpected error; the server's log has more under the request id"),
+    503: ("Not available; `Retry-After` says when to ask again", None, "the ledger is locked; try again"),
+}
+_RATE_HEADERS = {
+    "X-RateLimit-Limit": ("Requests a minute.", "600"),
+    "X-RateLimit-Remaining": ("What is left of them.", "599"),
+    "X-RateLimit-Reset": ("When it starts anew, in seconds since 1970.", "1764000060"),
+}
+
+
+def responses(
+    answers: dict[int, type[BaseModel]], *refused: int, paged: bool = False
+) -> dict[int | str, Any]:
+    """The answers of a call: its own in their envelope, and the errors it may end in."""
+    wrapper: Any = Page if paged else Envelope
+    return {
+        **{
+            status: {
+                "model": wrapper[shape],
+                "description": (shape.__doc__ or "").split("\n")[0],
+                "headers": {
+                    name: {"description": text, "schema": {"type": "string"}, "example": example}
+                    for name, (text, example) in _RATE_HEADERS.items()
+                },
+            }
+            for status, shape in answers.items()
+        },
+        **{status: _refusal(status) for status in refused},
+    }
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    description, field, message = _MEANINGS[status]
+    code = next(code for code, known in STATUS_OF.items() if known == status)
+    example = {
+        "error": {"code": code, "message": message, "details": {"field": field, "reason": message}},
+        "meta": {"requestId": REQUEST_ID},
+    }
+    return {
+        "model": Refusal,
+        "description": description,
+        "content": {"application/json": {"example": example}},
+    }
+
+
+def downloads() -> dict[int | str, Any]:
+    """The answers of a download."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    kinds = ("application/gzip", "application/x-ndjson", "text/csv", "application/zip", "application/json")
+    content = dict.fromkeys((*kinds, "text/markdown"), binary)
+    return {
+        200: {"description": "The file", "content": content},
+        206: {"description": "The part of the file that `Range` asked for", "content": content},
+        304: {"description": "The file is the one whose `ETag` was given in `If-None-Match`"},
+        416: {"description": "The file has no such part; `Content-Range` says how long it is"},
+        **{status: _refusal(status) for status in (400, 403, 404, 409, 410, 500, 503)},
+    }
+
+
+def body(shape: type[BaseModel], examples: dict[str, Any], required: bool = True) -> dict[str, Any]:
+    """The body of a call."""
+    schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {
+        "requestBody": {
+            "required": required,
+            "content": {"application/json": {"schema": _inlined(schema), "examples": examples}},
+        }
+    }
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its definitions where they are used, as the body's schema is no component."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, dict):
+            if reference := value.get("$ref"):
+                return resolve(definitions[reference.rsplit("/", 1)[-1]])
+            return {key: resolve(item) for key, item in value.items()}
+        return [resolve(item) for item in value] if isinstance(value, list) else value
+
+    resolved = resolve(schema)
+    assert isinstance(resolved, dict)
+    return resolved

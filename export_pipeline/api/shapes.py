@@ -1,0 +1,201 @@
+"""The shapes of requests and answers as the OpenAPI document shows them.
+
+Answers are made in ``jobs`` and ``envelopes``; the tests hold every one of them against these shapes.
+"""
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from export_pipeline.api.envelopes import STATUS_OF
+from export_pipeline.events.catalogue import DATA_TYPES
+
+T = TypeVar("T")
+
+JOB_ID = "exp_5f0c2a7be91d4c3886aa01f2"
+REQUEST_ID = "req_9b2f61c07d3e4a5f8c1d2e3f"
+_LINK = "http://localhost:8000/v1/downloads/lnk_3c9e1f0a2b4d5e6f70819203"
+_SIGNED = "expires=1764590400&signature=Zm9vYmFyYmF6cXV4"
+
+State = Literal["queued", "processing", "complete", "failed", "cancelled", "expired"]
+Format = Literal["jsonl", "csv"]
+Compression = Literal["gzip", "none"]
+DataTypeName = Literal["events", "quality", "ads"]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", examples=["2026-11-16"])]
+Instant = Annotated[
+    str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$", examples=["2026-11-23T08:00:00Z"])
+]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filters(_Shape):
+    """Which rows are wanted: or-ed inside a list, and-ed between."""
+
+    contentIds: Annotated[list[Text], Field(min_length=1)] = []
+    userIds: Annotated[list[Text], Field(min_length=1)] = []
+    eventTypes: Annotated[
+        list[Literal[tuple(dict.fromkeys(e for t in DATA_TYPES.values() for e in t.event))]],  # type: ignore[valid-type]
+        Field(min_length=1),
+    ] = []
+
+
+class ExportRequest(_Shape):
+    """A range of at most 31 days, both ends included."""
+
+    startDate: Day
+    endDate: Day
+    dataTypes: Annotated[list[DataTypeName], Field(min_length=1)] = ["events"]
+    format: Format = "jsonl"
+    compression: Compression = "gzip"
+    filters: Filters | None = None
+
+
+class LinksRequest(_Shape):
+    """What becomes of the URLs given out before."""
+
+    revokePrevious: bool = False
+
+
+class Meta(_Shape):
+    """What is said about an answer."""
+
+    requestId: str = Field(examples=[REQUEST_ID])
+
+
+class PageMeta(Meta):
+    """What is said about a page of a list."""
+
+    total: int
+    nextCursor: str | None
+
+
+class Envelope(_Shape, Generic[T]):
+    """An answer."""
+
+    data: T
+    meta: Meta
+
+
+class Page(_Shape, Generic[T]):
+    """A page of a list."""
+
+    data: list[T]
+    meta: PageMeta
+
+
+class Details(_Shape):
+    """Which field is wrong, and why."""
+
+    field: str | None
+    reason: str
+
+
+class Error(_Shape):
+    """What is wrong."""
+
+    code: Literal[tuple(STATUS_OF)]  # type: ignore[valid-type]
+    message: str
+    details: Details
+
+
+class Refusal(_Shape):
+    """An error."""
+
+    error: Error
+    meta: Meta
+
+
+class Created(_Shape):
+    """A job that was queued."""
+
+    jobId: str = Field(examples=[JOB_ID])
+    status: Literal["queued"]
+    estimatedSize: str = Field(examples=["245MB"])
+    estimatedRowCount: int
+    estimatedCompletion: Instant
+    createdAt: Instant
+
+
+class DateRange(_Shape):
+    """Days, both included."""
+
+    start: Day
+    end: Day
+
+
+class AppliedFilters(_Shape):
+    """The filters of a job; users as a count only."""
+
+    contentIds: list[str]
+    eventTypes: list[str]
+    userCount: int
+
+
+class JobError(_Shape):
+    """Why a job failed."""
+
+    code: str = Field(examples=["SUBJECT_ERASED"])
+    message: str
+
+
+class File(_Shape):
+    """A part file as in the manifest, and where it is."""
+
+    name: str = Field(examples=["events/part-00000.jsonl.gz"])
+    dataType: DataTypeName
+    rows: int
+    bytes: int
+    sha256: str
+    firstTimestamp: Instant | None
+    lastTimestamp: Instant | None
+    url: str
+
+
+class Status(_Shape):
+    """A job. What begins with `downloadUrl` is there once it is complete."""
+
+    jobId: str = Field(examples=[JOB_ID])
+    status: State
+    dateRange: DateRange
+    dataTypes: list[DataTypeName]
+    format: Format
+    compression: Compression
+    filters: AppliedFilters
+    createdAt: Instant
+    progress: int = Field(ge=0, le=100)
+    processedRows: int
+    estimatedRowCount: int
+    estimatedCompletion: Instant = Field(default="2026-11-23T08:00:09Z")
+    error: JobError = Field(default=None)  # type: ignore[assignment]
+    downloadUrl: str = Field(default=f"{_LINK}/{JOB_ID}.jsonl.gz?{_SIGNED}")
+    manifestUrl: str = Field(default=f"{_LINK}/manifest.json?{_SIGNED}")
+    expiresAt: Instant = Field(default="2026-11-30T08:00:07Z")
+    fileSize: str = Field(default="245MB")
+    bytes: int = Field(default=245_000_000)
+    rowCount: int = Field(default=4_100_000)
+    completedAt: Instant = Field(default="2026-11-23T08:00:07Z")
+    cursor: str | None = None
+    files: list[File] = []
+
+
+class Listed(_Shape):
+    """A job in a list."""
+
+    jobId: str = Field(examples=[JOB_ID])
+    status: State
+    dateRange: DateRange
+    format: Format
+    fileSize: str | None = Field(examples=["245MB"])
+    createdAt: Instant
+    completedAt: Instant | None
+
+
+class Cancelled(_Shape):
+    """A job that was cancelled."""
+
+    jobId: str = Field(examples=[JOB_ID])
+    status: Literal["cancelled"]

@@ -1,0 +1,69 @@
+"""Whether a downloaded file is what its manifest says, by hashes of the parts it was put together from."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.manifest import FileEntry, Manifest
+
+_BLOCK_BYTES = 1 << 20
+
+
+def one_file_problems(path: Path, manifest: Manifest) -> list[str]:
+    """How an export as one file differs from its manifest; sentences, none if it is intact."""
+    if manifest.format == "csv" and len(manifest.data_types) > 1:
+        return _zip_problems(path, manifest)
+    size = path.stat().st_size
+    header = _header_bytes(size, manifest)
+    expected = manifest.total_bytes - header * (len(manifest.files) - 1)
+    if size != expected:
+        return [f"{path.name} has {size} bytes; the manifest says {expected}"]
+    with open(path, "rb") as file:
+        repeated = file.read(header)
+        file.seek(0)
+        return [
+            f"{path.name} is damaged where {entry.name} is in it"
+            for number, entry in enumerate(manifest.files)
+            if not _is(entry, file, repeated if number else b"")
+        ]
+
+
+def _header_bytes(size: int, manifest: Manifest) -> int:
+    """The bytes of the header that each CSV part begins with and the one file has once."""
+    again = len(manifest.files) - 1
+    return max(0, manifest.total_bytes - size) // again if manifest.format == "csv" and again else 0
+
+
+def _is(entry: FileEntry, file: IO[bytes], header: bytes) -> bool:
+    digest = hashlib.sha256(header)
+    for block in _blocks(file, entry.bytes - len(header)):
+        digest.update(block)
+    return digest.hexdigest() == entry.sha256
+
+
+def _zip_problems(path: Path, manifest: Manifest) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            wanted = {MANIFEST, *(entry.name for entry in manifest.files)}
+            problems = [f"{path.name} lacks {name}" for name in sorted(wanted - names)]
+            for entry in manifest.files:
+                if entry.name in names:
+                    with archive.open(entry.name) as file:
+                        digest = hashlib.sha256()
+                        for block in _blocks(file, entry.bytes + 1):
+                            digest.update(block)
+                    if digest.hexdigest() != entry.sha256:
+                        problems.append(f"{path.name} is damaged where {entry.name} is in it")
+            return problems
+    except zipfile.BadZipFile as error:
+        return [f"{path.name} is no intact zip archive: {error}"]
+
+
+def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:
+    while length > 0 and (block := file.read(min(length, _BLOCK_BYTES))):
+        length -= len(block)
+        yield block
