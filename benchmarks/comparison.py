@@ -69,10 +69,21 @@ def compare(plan: Plan, given: Input, format: str, compression: str) -> Section:
             megabytes(measured.peak),
             megabytes(made.bytes[writer]),
             f"{rate[OURS] / rate[writer]:.2f}",
+            f"{measured.cpu / made.rows[writer] / (found[OURS].cpu / made.rows[OURS]):.2f}",
         ]
         for writer, measured in found.items()
     ]
-    headings = ["Writer", "rows", "seconds", "rows/s", "CPU s", "peak memory", "size", "ours is faster by"]
+    headings = [
+        "Writer",
+        "rows",
+        "seconds",
+        "rows/s",
+        "CPU s",
+        "peak memory",
+        "size",
+        "ours is faster by",
+        "CPU a row",
+    ]
     return Section(
         f"{name}: {made.rows[OURS]:,} rows",
         headings,

@@ -1,5 +1,6 @@
 """How large the benchmarks are, and where their inputs and outputs lie."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,8 @@ class Plan:
 
     @property
     def outputs(self) -> Path:
-        """What is written and removed again."""
-        return self.workdir / "outputs"
+        """What is written and removed again; each run has its own."""
+        return self.workdir / f"outputs-{os.getpid()}"
 
 
 def quick(workdir: Path) -> Plan:

@@ -4,7 +4,7 @@ import pickle
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.inputs import deployment, now_after
 from export_pipeline.exports import ExportRequest, export_day, write_export
-from export_pipeline.exports.readback import read_range
+from export_pipeline.exports.readback import Range, read_range
 from export_pipeline.exports.request import check_data_types, check_format
 from export_pipeline.ledger import Ledger
 from export_pipeline.store import Store
@@ -57,33 +57,41 @@ def write_accounted(read_back: str, replayed: bool, **arguments: Any) -> dict[st
             time without reading back is seen.
     """
     kept = Path(read_back)
-    results = pickle.loads(kept.read_bytes()) if replayed else []
+    results = pickle.loads(kept.read_bytes()) if replayed else {}
     workers = deployment(arguments["home"]).workers
     with _Accounting(workers, results, replayed) as executor:
         write(executor=executor, **arguments)
         if not replayed:
-            kept.write_bytes(pickle.dumps([future.result() for future in executor.read]))
+            found = {place: future.result() for place, future in executor.read.items()}
+            kept.write_bytes(pickle.dumps(found))
     return dict(executor.seconds)
+
+
+_Place = tuple[str, int, int]
+
+
+def _place(span: Range) -> _Place:
+    return Path(span.path).name, span.offset, span.length
 
 
 class _Accounting(ThreadPoolExecutor):
     """Threads that count the CPU seconds of each function; what was read back is kept, or given again."""
 
-    def __init__(self, workers: int, results: list[Any], replayed: bool) -> None:
+    def __init__(self, workers: int, results: Mapping[_Place, Any], replayed: bool) -> None:
         super().__init__(workers)
-        self._results, self._replayed = iter(results), replayed
-        self.read: list[Future[Any]] = []
+        self._results, self._replayed = results, replayed
+        self.read: dict[_Place, Future[Any]] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As ``ThreadPoolExecutor.submit``."""
         if fn is read_range and self._replayed:
             done: Future[Any] = Future()
-            done.set_result(next(self._results))
+            done.set_result(self._results[_place(args[0])])
             return done
         future = super().submit(self._timed, fn, *args, **kwargs)
         if fn is read_range:
-            self.read.append(future)
+            self.read[_place(args[0])] = future
         return future
 
     def _timed(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
