@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/python -m export_pipeline_tests.demo
 
 dev: install
-	$(BIN)/python -m export_pipeline.dagster_home -- $(BIN)/dagster dev -w workspace.yaml
+	$(BIN)/python -m export_pipeline.development
 
 test: install
 	$(BIN)/pytest -n 2 -m "not soak"
