@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from export_pipeline.api.app import create_app
 from export_pipeline.errors import InvalidRequest
@@ -28,18 +29,24 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
     listening = _listen(host, port)
     with listening:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-        config = uvicorn.Config(
+        bound = listening.getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        ready(f"http://{shown}:{bound[1]}")
+        server(app).run(sockets=[listening])
+
+
+def server(app: FastAPI, ending_seconds: int = ENDING_SECONDS) -> uvicorn.Server:
+    """The server of an application; its own access log, which shows paths, is off."""
+    return uvicorn.Server(
+        uvicorn.Config(
             app,
             access_log=False,
             log_config=None,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=ENDING_SECONDS,
+            timeout_graceful_shutdown=ending_seconds,
         )
-        bound = listening.getsockname()
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        ready(f"http://{shown}:{bound[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
