@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from export_pipeline.days import close_instant, days_between
+from export_pipeline.days import days_between
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
+from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.request import ExportRequest
@@ -223,7 +224,5 @@ def seal(
 
 def closed(data_type: str, start: date, end: date, sources: Sources, now: datetime) -> bool:
     """Whether every day of the range is closed at ``now`` (contract, section 3)."""
-    if now < close_instant(end, sources.settings.close_delay):
-        return False
     waiting = sources.waiting(data_type)
-    return waiting is not None and not any(start <= day <= end for day in waiting)
+    return all(is_closed(day, now, sources.settings, waiting) for day in days_between(start, end))
