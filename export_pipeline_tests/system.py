@@ -1,4 +1,4 @@
-"""Programs that some tests need of the system; ``make test-system`` installs them, so that none is skipped."""
+"""Programs of the system that some tests need; ``make test-system`` installs them, so none is skipped."""
 
 import os
 import shutil
