@@ -11,6 +11,7 @@ from export_pipeline.defs.events import event_specs, user_specs
 from export_pipeline.defs.exports import export_assets
 from export_pipeline.defs.failures import failed_runs
 from export_pipeline.defs.ingest import ingest_job, landing
+from export_pipeline.defs.on_demand import on_demand
 from export_pipeline.defs.operations import operations
 from export_pipeline.defs.runs import deployment
 from export_pipeline.defs.schedule import scheduled_exports
@@ -39,7 +40,7 @@ def build_defs(
             executor=dg.in_process_executor,
         )
         return dg.Definitions.merge(
-            flow, database_source(settings), scheduled_exports(settings), operations()
+            flow, database_source(settings), scheduled_exports(settings), on_demand(), operations()
         )
 
 

@@ -137,6 +137,7 @@ def run_job(
     clock: Clock = utc_now,
     waiting: Waiting = lambda _: (),
     executor: Executor | None = None,
+    told: Callable[[Job], None] = lambda _: None,
 ) -> Job:
     """Work on a job under the number of an attempt, to its end; what it is then.
 
@@ -147,6 +148,7 @@ def run_job(
     Args:
         waiting: which days something landed waits for; decides ``complete`` in the manifest.
         executor: where windows are encoded; default: threads.
+        told: the job each time its progress is noted.
 
     Raises:
         Conflict: if the job has ended, or was begun under this number or a higher one.
@@ -155,7 +157,7 @@ def run_job(
     with locks.lock_soon(settings, lock_name(job_id), _PATIENCE_SECONDS):
         job = ledger.jobs.start(job_id, attempt, clock())
         reach(settings, "job.started")
-        work = _Work(settings, store, ledger, job, clock, waiting)
+        work = _Work(settings, store, ledger, job, clock, waiting, told)
         try:
             manifest = work.publish(executor)
             done = work.complete(manifest)
@@ -183,9 +185,10 @@ class _Work:
         job: Job,
         clock: Clock,
         waiting: Waiting,
+        told: Callable[[Job], None],
     ) -> None:
         self._settings, self._store, self._ledger = settings, store, ledger
-        self._job, self._clock, self._waiting = job, clock, waiting
+        self._job, self._clock, self._waiting, self._told = job, clock, waiting, told
         self._rows = 0
         self._noted = time.monotonic()
 
@@ -238,7 +241,7 @@ class _Work:
 
     def fail(self, error: Exception) -> None:
         """End the job with what ``error`` means to its user, unless it is not this attempt's any more."""
-        code, message = told(error)
+        code, message = explained(error)
         with suppress(Conflict):
             self._ledger.jobs.fail(self._job.id, code, message, self._clock(), attempt=self._job.attempt)
 
@@ -249,10 +252,10 @@ class _Work:
 
     def _note(self) -> None:
         self._noted = time.monotonic()
-        self._ledger.jobs.progress(self._job.id, self._job.attempt, self._rows, self._clock())
+        self._told(self._ledger.jobs.progress(self._job.id, self._job.attempt, self._rows, self._clock()))
 
 
-def told(error: Exception) -> tuple[str, str]:
+def explained(error: Exception) -> tuple[str, str]:
     """The code and the words in which a user is told of a failure; neither paths nor rows are in them."""
     if isinstance(error, InvalidRequest | OutsideRetention):
         return error.code, error.message

@@ -54,12 +54,14 @@ job alerts
 job daily_exports
 job ingest
 job maintenance
+job on_demand_export
 resource deployment
 schedule alerts
 schedule daily_exports
 schedule maintenance
 sensor failed_runs
 sensor landing
+sensor on_demand_exports
 sensor stranded_runs
 """
 

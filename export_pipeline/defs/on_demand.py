@@ -1,0 +1,247 @@
+"""Exports on demand in Dagster: the job with its form, and the sensor that turns queued requests into runs.
+
+A run that is for a request of the ledger carries its id as a tag and in its config, and nothing else of it.
+"""
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from enum import Enum
+
+import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from pydantic import Field
+
+from export_pipeline.days import utc_now
+from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.failures import told_in_words
+from export_pipeline.defs.ingest import UNFINISHED
+from export_pipeline.delivery.links import HmacSigner, current_link, urls
+from export_pipeline.delivery.published import published
+from export_pipeline.errors import Conflict, InvalidRequest
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.estimates import MOST_AT_ONCE
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.request import COMPRESSIONS, FORMATS
+from export_pipeline.exports.service import INTERRUPTED, clear, lock_name, request_export, run_job
+from export_pipeline.ingest import waiting_days
+from export_pipeline.ledger import Job
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING
+from export_pipeline.locks import is_held
+
+JOB = "on_demand_export"
+OP = "export_on_demand"
+JOB_TAG = "export_pipeline/job"
+LONGEST_SECONDS = 6 * 3600
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""Where ``serve`` answers unless told otherwise."""
+
+DataTypeName = Enum("DataTypeName", {name: name for name in DATA_TYPES})  # type: ignore[misc]
+FormatName = Enum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]
+CompressionName = Enum("CompressionName", {name: name for name in COMPRESSIONS})  # type: ignore[misc]
+
+
+class OnDemandForm(dg.Config):
+    """What to export, or the id of a request that says it. Anybody can read it: it has no place for users."""
+
+    start_date: str | None = Field(None, description="First day (UTC), YYYY-MM-DD.")
+    end_date: str | None = Field(None, description="Last day, at most 30 days later.")
+    data_types: list[DataTypeName] | None = Field(
+        None, description=f"Any of {', '.join(DATA_TYPES)}, in the order wanted; absent: events."
+    )
+    format: FormatName = Field(FormatName["jsonl"], description="jsonl or csv.")
+    compression: CompressionName = Field(CompressionName["gzip"], description="gzip or none.")
+    content_ids: list[str] = Field([], description="Only these videos; empty: all.")
+    event_types: list[str] = Field([], description="Only these events; empty: all.")
+    job_id: str | None = Field(
+        None,
+        description="Instead of all else: the id (exp_…) of a request made by API or command, such as one "
+        "that names users.",
+    )
+
+
+def _values(form: OnDemandForm) -> dict[str, object]:
+    """The request as the REST body would have it."""
+    filters = {"contentIds": form.content_ids, "eventTypes": form.event_types}
+    dates = {"startDate": form.start_date, "endDate": form.end_date}
+    return {
+        **{name: day for name, day in dates.items() if day is not None},
+        **({} if form.data_types is None else {"dataTypes": [name.value for name in form.data_types]}),
+        "format": form.format.value,
+        "compression": form.compression.value,
+        "filters": {name: wanted for name, wanted in filters.items() if wanted},
+    }
+
+
+@dg.op(
+    name=OP,
+    pool="on_demand",
+    description="Makes one export, publishes it at `exports/on_demand/<job id>/`, and links to it.",
+)
+def export_op(
+    context: dg.OpExecutionContext, config: OnDemandForm, deployment: dg.ResourceParam[Deployment]
+) -> dg.Output[None]:
+    """Work on the job the form names, or on the one it asks for."""
+    job = told_in_words(lambda: _job_of(context, deployment, config))
+    done = told_in_words(lambda: _run(context, deployment, job))
+    return dg.Output(None, metadata=told_in_words(lambda: _metadata(deployment, done, utc_now())))
+
+
+def _job_of(context: dg.OpExecutionContext, deployment: Deployment, form: OnDemandForm) -> Job:
+    now = utc_now()
+    if form.job_id is not None:
+        if form.start_date is not None or form.end_date is not None:
+            raise InvalidRequest(
+                "job_id is given together with dates; give the id alone, or what to export", field="job_id"
+            )
+        job_id = deployment.ledger.jobs.get(form.job_id, now).id
+        context.instance.add_run_tags(context.run_id, {JOB_TAG: job_id})
+        return deployment.ledger.jobs.get(job_id, now)
+    # Tagged before the job is there, so that the sensor never takes it for one without a run.
+    job_id = f"exp_{secrets.token_hex(12)}"
+    context.instance.add_run_tags(context.run_id, {JOB_TAG: job_id})
+    return request_export(
+        deployment.settings,
+        deployment.store,
+        deployment.ledger,
+        _values(form),
+        now=now,
+        created_by="dagster",
+        job_id=job_id,
+    )
+
+
+def _run(context: dg.OpExecutionContext, deployment: Deployment, job: Job) -> Job:
+    settings, ledger = deployment.settings, deployment.ledger
+    tenth = 0
+
+    def told(now: Job) -> None:
+        nonlocal tenth
+        if now.progress // 10 > tenth:
+            tenth = now.progress // 10
+            context.log.info(f"{now.progress} %: {now.processed_rows:,} rows of about {now.estimated_rows:,}")
+
+    try:
+        return run_job(
+            settings,
+            deployment.store,
+            ledger,
+            job.id,
+            job.attempt + 1,
+            waiting=lambda name: waiting_days(settings, ledger, name),
+            told=told,
+        )
+    except Conflict as conflict:
+        context.log.info(f"Nothing to do: {conflict.message}.")
+        return ledger.jobs.get(job.id, utc_now())
+
+
+def _metadata(deployment: Deployment, job: Job, now: datetime) -> dict[str, dg.MetadataValue]:
+    """What the UI shows of a job that has ended."""
+    shown: dict[str, dg.MetadataValue] = {
+        "jobId": dg.MetadataValue.text(job.id),
+        "status": dg.MetadataValue.text(job.state),
+    }
+    if job.state == COMPLETE and job.path is not None and job.started_at and job.ended_at:
+        settings = deployment.settings
+        export = published(settings, job)
+        signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
+        links = urls(export, job, current_link(deployment.ledger, job, now), signer, now)
+        shown |= {
+            "rows": dg.MetadataValue.int(job.rows or 0),
+            "bytes": dg.MetadataValue.int(job.bytes or 0),
+            "seconds": dg.MetadataValue.float((job.ended_at - job.started_at).total_seconds()),
+            "download": dg.MetadataValue.url(links.download),
+            "linkExpires": dg.MetadataValue.timestamp(links.expires_at),
+            "directory": dg.MetadataValue.path(export.folder),
+            "manifest": dg.MetadataValue.path(export.folder / MANIFEST),
+        }
+    return shown
+
+
+@dg.job(
+    name=JOB,
+    description="One export of a range of days. Its form is typed; such a run is an export like any other, "
+    "listed by the API and counted against the exports of the day. Requests made by API or command are "
+    "started by the `on_demand_exports` sensor.",
+    executor_def=dg.in_process_executor,
+    tags={
+        PRIORITY_TAG: "20",
+        MAX_RUNTIME_SECONDS_TAG: str(LONGEST_SECONDS),
+        # The sensor sees to a second try, as the ledger counts them.
+        MAX_RETRIES_TAG: "0",
+    },
+)
+def on_demand_job() -> None:
+    """One op."""
+    export_op()
+
+
+def on_demand_sensor() -> dg.SensorDefinition:
+    """A sensor that starts a run for every request whose turn it is."""
+
+    @dg.sensor(
+        name="on_demand_exports",
+        job=on_demand_job,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Starts exports that were asked for, in order, {MOST_AT_ONCE} at a time; tries one "
+        "whose run died once more; clears away what cancelled, failed and expired exports left.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        now = utc_now()
+        clear(deployment.settings, deployment.ledger, now)
+        waiting, working = _sorted(deployment, context.instance, now)
+        starting = waiting[: max(0, MOST_AT_ONCE - working)]
+        if not starting:
+            return dg.SkipReason(f"{working} exports are being made; {len(waiting)} wait for their turn.")
+        return [_request(job, number) for job, number in starting]
+
+    return sensor
+
+
+def _request(job: Job, number: int) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{job.id}:{number}",
+        run_config=dg.RunConfig(ops={OP: {"config": {"job_id": job.id}}}),
+        tags={JOB_TAG: job.id},
+    )
+
+
+def _sorted(
+    deployment: Deployment, instance: dg.DagsterInstance, now: datetime
+) -> tuple[list[tuple[Job, int]], int]:
+    """The jobs that nobody works on, in order, with the number of the try that is next; and how many others.
+
+    A job that was tried as often as it may be ends as failed here, and one whose run was cancelled in
+    the UI as cancelled.
+    """
+    waiting: list[tuple[Job, int]] = []
+    working = 0
+    for job in deployment.ledger.jobs.open(now):
+        runs = instance.get_runs(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
+        if is_held(deployment.settings, lock_name(job.id)) or _coming(job, runs):
+            working += 1
+        elif runs and runs[0].status is dg.DagsterRunStatus.CANCELED:
+            with suppress(Conflict):
+                deployment.ledger.jobs.cancel(job.id, now)
+        elif (tries := max(job.attempt, len(runs))) >= MAX_ATTEMPTS:
+            with suppress(Conflict):
+                deployment.ledger.jobs.fail(job.id, "INTERNAL_ERROR", INTERRUPTED, now)
+        else:
+            waiting.append((job, tries + 1))
+    return waiting, working
+
+
+def _coming(job: Job, runs: Sequence[dg.DagsterRun]) -> bool:
+    """Whether the newest run of a job is on its way to begin an attempt; one that began it counts no more."""
+    begun = job.attempt if job.state == PROCESSING else 0
+    return len(runs) > begun and runs[0].status in UNFINISHED
+
+
+def on_demand() -> dg.Definitions:
+    """The job and its sensor."""
+    return dg.Definitions(jobs=[on_demand_job], sensors=[on_demand_sensor()])
