@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from export_pipeline.cli.jobs import queued_text
 from export_pipeline.cli.output import Output, json_option, pass_output, steps, table
 from export_pipeline.sizes import size
 
@@ -24,10 +25,10 @@ from export_pipeline.sizes import size
 @click.option("--event-type", "event_types", multiple=True, help="Only this event; can be repeated.")
 @click.option(
     "--out",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory to make; outside the state root.",
 )
+@click.option("--queue", is_flag=True, help="Instead of --out: queue a job, which `jobs show` follows.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the directory.")
 @json_option
 @pass_output
@@ -42,17 +43,27 @@ def export(
     user_ids: Sequence[str],
     from_stdin: bool,
     event_types: Sequence[str],
-    out: Path,
+    out: Path | None,
+    queue: bool,
     overwrite: bool,
 ) -> None:
-    """Export a range of days to a directory, read back and verified before it appears."""
+    """Export a range of days to a directory, read back and verified before it appears.
+
+    With --queue it is made by the running deployment, like those that the API is asked for.
+    """
+    from export_pipeline.api.jobs import created
     from export_pipeline.days import utc_now
     from export_pipeline.exports import parse_request, write_export
+    from export_pipeline.exports.service import request_export
     from export_pipeline.ingest import waiting_days
     from export_pipeline.ledger import Ledger
     from export_pipeline.settings import load
     from export_pipeline.store import Store
 
+    if queue and (out or overwrite):
+        raise click.UsageError("--queue excludes --out and --overwrite; its files are published by the job")
+    if not queue and out is None:
+        raise click.UsageError("Missing option '--out', or '--queue'.")
     settings = load()
     users = [*user_ids, *(line.strip() for line in sys.stdin if line.strip())] if from_stdin else user_ids
     filters = {"contentIds": content_ids, "userIds": users, "eventTypes": event_types}
@@ -65,8 +76,13 @@ def export(
         "compression": compression,
         "filters": {name: list(wanted) for name, wanted in filters.items() if wanted},
     }
-    request = parse_request(values, now=now, settings=settings)
     ledger = Ledger(settings)
+    if out is None:
+        job = request_export(settings, Store(settings), ledger, values, now=now, created_by="command")
+        queued = created(job)
+        output.show(queued, lambda: queued_text(queued))
+        return
+    request = parse_request(values, now=now, settings=settings)
     with output.progress("export", "rows") as progress:
         manifest = write_export(
             request,
