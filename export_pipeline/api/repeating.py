@@ -9,6 +9,7 @@ from starlette.responses import Response
 from export_pipeline.api.deployment import deployment
 from export_pipeline.api.envelopes import answer
 from export_pipeline.days import utc_now
+from export_pipeline.faults import reach
 from export_pipeline.ledger.keys import Key
 
 REPLAYED = "Idempotency-Replayed"
@@ -48,5 +49,6 @@ def once(
         except Exception:
             ledger.answers.release(reserved)
             raise
+        reach(deployment(request).settings, "request.made")
         ledger.answers.keep(reserved, status, data)
     return answer(request, data, status)

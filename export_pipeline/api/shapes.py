@@ -21,7 +21,10 @@ State = Literal["queued", "processing", "complete", "failed", "cancelled", "expi
 Format = Literal["jsonl", "csv"]
 Compression = Literal["gzip", "none"]
 DataTypeName = Literal["events", "quality", "ads"]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", examples=["2026-11-16"])]
+Day = Annotated[
+    str,
+    Field(pattern=r"^\d{4}-\d{2}-\d{2}$", examples=["2026-11-16"], json_schema_extra={"format": "date"}),
+]
 Instant = Annotated[
     str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$", examples=["2026-11-23T08:00:00Z"])
 ]

@@ -1,0 +1,76 @@
+"""The OpenAPI document says what the server does: requests made from it, right and wrong, are held to it."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from export_pipeline_tests.api.conftest import Api
+
+EXAMPLES = 25
+OPERATIONS = (
+    "POST /v1/analytics/export",
+    "GET /v1/analytics/export/{jobId}",
+    "DELETE /v1/analytics/export/{jobId}",
+    "POST /v1/analytics/export/{jobId}/links",
+    "GET /v1/analytics/exports",
+    "GET /v1/downloads/{linkId}/{name}",
+    "HEAD /v1/downloads/{linkId}/{name}",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+)
+
+
+@pytest.fixture(scope="session")
+def schema(api: Api) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{api.url}/openapi.json")
+
+
+def test_every_call_is_tried(schema: schemathesis.BaseSchema) -> None:
+    assert {found.ok().label for found in schema.get_all_operations()} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("operation", "mode"),
+    [
+        (operation, mode)
+        for operation in OPERATIONS
+        for mode in GenerationMode
+        # Without parameters there is nothing to get wrong.
+        if mode is GenerationMode.POSITIVE or "/v1/" in operation
+    ],
+)
+def test_every_answer_is_one_that_the_document_promises(
+    api: Api, schema: schemathesis.BaseSchema, operation: str, mode: GenerationMode
+) -> None:
+    method, path = operation.split()
+    described = schema[path][method]
+
+    @given(case=described.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    def answered(case: schemathesis.Case) -> None:
+        # A shape cannot say which days there are, so what has the right shape may still be refused.
+        excluded = [positive_data_acceptance] if operation == "POST /v1/analytics/export" else []
+        case.call_and_validate(
+            session=api.session, headers={"Authorization": f"Bearer {api.key}"}, excluded_checks=excluded
+        )
+
+    answered()
+
+
+def test_each_call_under_v1_has_an_example(api: Api) -> None:
+    described = api.get("/openapi.json").json()["paths"]
+    for path, calls in described.items():
+        for method, call in calls.items():
+            if path.startswith("/v1/analytics"):
+                assert any("example" in str(answer) for answer in call["responses"].values()), (path, method)
+                if method == "post":
+                    assert call["requestBody"]["content"]["application/json"]["examples"]

@@ -1,0 +1,206 @@
+"""Files behind signed URLs: whole, in parts, resumed, refused once changed, revoked or expired."""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from export_pipeline.days import utc_now
+from export_pipeline.exports import verify
+from export_pipeline_tests.api.conftest import ROWS, Api, Serving
+from export_pipeline_tests.api.test_exports import EXPORT, refused
+
+
+def fetched(url: str, method: str = "GET", **headers: str) -> requests.Response:
+    return requests.request(
+        method, url, headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def status(api: Api) -> dict[str, Any]:
+    return api.complete(dataTypes=["ads", "events"])
+
+
+def test_jsonl_is_one_file_with_the_types_in_the_order_asked(status: Mapping[str, Any]) -> None:
+    answer = fetched(status["downloadUrl"])
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/gzip"
+    assert "Content-Encoding" not in answer.headers
+    assert f"{status['jobId']}.jsonl.gz" in answer.headers["Content-Disposition"]
+    rows = [json.loads(line) for line in gzip.decompress(answer.content).splitlines()]
+    assert [row["dataType"] for row in rows] == ["ads"] * ROWS + ["events"] * ROWS
+
+
+def test_each_part_and_the_manifest_can_be_downloaded_alone(status: Mapping[str, Any]) -> None:
+    manifest = fetched(status["manifestUrl"]).json()
+    assert manifest["exportId"] == status["jobId"]
+    for file in status["files"]:
+        content = fetched(file["url"]).content
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+    assert [{k: v for k, v in file.items() if k != "url"} for file in status["files"]] == manifest["files"]
+
+
+def test_csv_of_one_type_has_one_header_whatever_its_parts(serving: Serving, tmp_path: Path) -> None:
+    api = serving(tmp_path / "home", part_bytes="1024", window_rows="7")
+    for compression in ("gzip", "none"):
+        status = api.complete(format="csv", compression=compression)
+        assert len(status["files"]) > 2
+        content = fetched(status["downloadUrl"]).content
+        text = gzip.decompress(content) if compression == "gzip" else content
+        rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+        assert [row["eventId"] for row in rows] == [f"evt_{n:08d}" for n in range(ROWS)]
+
+
+def test_csv_of_several_types_is_a_zip_that_can_be_verified(api: Api, tmp_path: Path) -> None:
+    status = api.complete(dataTypes=["events", "ads"], format="csv")
+    answer = fetched(status["downloadUrl"])
+    assert answer.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        archive.extractall(tmp_path / "out")
+    assert verify(tmp_path / "out").problems == ()
+
+
+@pytest.mark.parametrize("values", [{}, {"format": "csv", "dataTypes": ["events", "ads"]}])
+def test_any_part_of_the_file_can_be_asked_for(api: Api, values: dict[str, Any]) -> None:
+    url = api.complete(**values)["downloadUrl"]
+    whole = fetched(url)
+    content, tag = whole.content, whole.headers["ETag"]
+    size = len(content)
+    for first, last in ((0, 0), (1, 99), (100, size - 1), (size - 1, size + 50)):
+        answer = fetched(url, Range=f"bytes={first}-{last}", If_Range=tag)
+        assert answer.status_code == 206
+        assert answer.content == content[first : last + 1]
+        assert answer.headers["Content-Range"] == f"bytes {first}-{min(last, size - 1)}/{size}"
+    assert fetched(url, Range="bytes=-10").content == content[-10:]
+    assert fetched(url, Range=f"bytes={size - 5}-").content == content[-5:]
+    for beyond in (f"bytes={size}-", "bytes=-0"):
+        answer = fetched(url, Range=beyond)
+        assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{size}")
+    for nothing in ("bytes=9-2", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b"):
+        assert fetched(url, Range=nothing).status_code == 200
+    other = fetched(url, Range="bytes=5-", If_Range='"another"')
+    assert (other.status_code, other.content) == (200, content)
+
+
+def test_a_file_that_is_there_already_is_not_sent_again(status: Mapping[str, Any]) -> None:
+    head = fetched(status["downloadUrl"], "HEAD")
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["Content-Length"]) == len(fetched(status["downloadUrl"]).content)
+    again = fetched(status["downloadUrl"], If_None_Match=head.headers["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda url: url[:-1] + ("A" if url[-1] != "A" else "Q"),
+        lambda url: url.replace("expires=1", "expires=2"),
+        lambda url: url.replace(".jsonl.gz?", ".csv?"),
+        lambda url: url.replace("/exp_", "/..%2fexp_"),
+        lambda url: url.replace("/exp_", "/../../../ledger.db%00exp_"),
+        lambda url: url.replace("/lnk_", "/lnk_0"),
+        lambda url: url.partition("&signature")[0],
+        lambda url: url.partition("?")[0],
+        lambda url: url + "&expires=9999999999",
+        lambda url: url + "&name=x",
+        lambda url: url + "%ff",
+    ],
+)
+def test_a_changed_url_is_forbidden(status: Mapping[str, Any], change: Any) -> None:
+    url = change(status["downloadUrl"])
+    # As a prepared URL, so that the client does not tidy the path.
+    request = requests.Request("GET", url).prepare()
+    request.url = url
+    with requests.Session() as session:
+        answer = session.send(request, timeout=60)
+    assert answer.status_code in (403, 404) if "/../" in url else answer.status_code == 403
+    if answer.status_code == 403:
+        assert refused(answer)[:2] == (403, "FORBIDDEN")
+
+
+def test_a_revoked_url_is_gone_and_a_fresh_one_works(api: Api) -> None:
+    status = api.complete()
+    path = f"{EXPORT}/{status['jobId']}/links"
+    fresh = api.post(path).json()["data"]["downloadUrl"]
+    assert fresh != status["downloadUrl"]
+    assert [fetched(url).status_code for url in (fresh, status["downloadUrl"])] == [200, 200]
+    newest = api.post(path, json={"revokePrevious": True}).json()["data"]["downloadUrl"]
+    assert fetched(newest).status_code == 200
+    for old in (fresh, status["downloadUrl"]):
+        assert refused(fetched(old))[:2] == (410, "GONE")
+
+
+def test_revoking_needs_the_right_to_write(api: Api) -> None:
+    path = f"{EXPORT}/{api.complete()['jobId']}/links"
+    reader = api.new_key("exports:read")
+    assert api.post(path, key=reader).status_code == 200
+    assert refused(api.post(path, key=reader, json={"revokePrevious": True})) == (403, "FORBIDDEN", "scope")
+    assert refused(api.post(path, json={"revokePrevious": 1})) == (400, "VALIDATION_ERROR", "revokePrevious")
+
+
+def test_only_a_complete_job_has_links(api: Api) -> None:
+    assert refused(api.post(f"{EXPORT}/{api.ask()}/links")) == (409, "CONFLICT", "jobId")
+
+
+def test_after_its_time_the_file_is_gone(api: Api) -> None:
+    status = api.complete()
+    past = utc_now() - timedelta(seconds=1)
+    with sqlite3.connect(api.settings.ledger_file) as connection:
+        connection.execute(
+            "update jobs set expires_at = ? where id = ?",
+            (past.strftime("%Y-%m-%d %H:%M:%S.%f"), status["jobId"]),
+        )
+    connection.close()
+    assert refused(fetched(status["downloadUrl"]))[:2] == (410, "GONE")
+    assert "downloadUrl" not in api.status(status["jobId"])
+    assert api.status(status["jobId"])["status"] == "expired"
+    assert refused(api.post(f"{EXPORT}/{status['jobId']}/links"))[:2] == (410, "GONE")
+
+
+def test_a_url_ends_with_its_own_time(api: Api) -> None:
+    status = api.complete()
+    link = api.ledger.links.create(status["jobId"], utc_now() - timedelta(seconds=1), utc_now())
+    from export_pipeline.delivery.links import HmacSigner, Target
+
+    url = HmacSigner(api.settings, api.url).url(link, Target("", "manifest.json"), utc_now())
+    assert refused(fetched(url))[:2] == (410, "GONE")
+
+
+def test_downloads_are_logged_with_their_bytes(api: Api) -> None:
+    status = api.complete()
+    size = len(fetched(status["downloadUrl"]).content)
+    fetched(status["downloadUrl"], Range="bytes=0-9")
+    fetched(status["downloadUrl"], "HEAD")
+    count, sent, last = api.ledger.links.downloads(status["jobId"])
+    assert (count, sent) == (2, size + 10)
+    assert last is not None
+    assert last <= utc_now()
+
+
+def test_a_url_leads_to_the_address_the_operator_gives(serving: Serving, tmp_path: Path) -> None:
+    api = serving(tmp_path / "home", public_url="https://exports.example.com/api")
+    url = api.complete()["downloadUrl"]
+    assert url.startswith("https://exports.example.com/api/v1/downloads/")
+    parts = urlsplit(url.replace("https://exports.example.com/api", api.url))
+    assert fetched(parts.geturl()).status_code == 200
+
+
+def test_a_damaged_file_breaks_off_and_never_looks_whole(api: Api) -> None:
+    status = api.complete()
+    part = api.settings.exports / "on_demand" / status["jobId"] / status["files"][0]["name"]
+    part.unlink()
+    assert refused(fetched(status["downloadUrl"]))[:2] == (500, "INTERNAL_ERROR")
