@@ -13,7 +13,10 @@ from pathlib import Path
 
 from export_pipeline.delivery.pieces import BLOCK_BYTES, Piece, held, of_file
 
-_LIMIT = 0xFFFFFFFF
+_ABSENT = 0xFFFFFFFF
+_LIMIT = _ABSENT
+"""From here on a number is in the zip64 fields, and ``_ABSENT`` in the plain one."""
+
 _PLAIN, _ZIP64 = 20, 45
 _UTF8 = 1 << 11
 _REGULAR_FILE = 0o100644 << 16
@@ -55,10 +58,14 @@ def _dos_time(made_at: str) -> tuple[int, int]:
     )
 
 
+def _shown(number: int) -> int:
+    return number if number < _LIMIT else _ABSENT
+
+
 def _local_header(name: bytes, size: int, crc: int, stamp: tuple[int, int]) -> bytes:
     large = size >= _LIMIT
     extra = struct.pack("<HHQQ", 1, 16, size, size) if large else b""
-    shown = _LIMIT if large else size
+    shown = _shown(size)
     return (
         struct.pack(
             "<4s5HIIIHH", b"PK\3\4", _ZIP64 if large else _PLAIN, _UTF8, 0, *stamp,
@@ -73,11 +80,11 @@ def _directory_entry(name: bytes, size: int, crc: int, stamp: tuple[int, int], p
     wide = [value for value in (size, size, position) if value >= _LIMIT]
     extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
     needs = _ZIP64 if wide else _PLAIN
-    shown = min(size, _LIMIT)
+    shown = _shown(size)
     return (
         struct.pack(
             "<4s6HIIIHHHHHII", b"PK\1\2", _UNIX | needs, needs, _UTF8, 0, *stamp, crc, shown, shown,
-            len(name), len(extra), 0, 0, 0, _REGULAR_FILE, min(position, _LIMIT),
+            len(name), len(extra), 0, 0, 0, _REGULAR_FILE, _shown(position),
         )
         + name
         + extra
@@ -92,6 +99,4 @@ def _end(count: int, size: int, position: int) -> bytes:
             "<4sQHHIIQQQQ", b"PK\6\6", 44, _UNIX | _ZIP64, _ZIP64, 0, 0, count, count, size, position
         ) + struct.pack("<4sIQI", b"PK\6\7", 0, position + size, 1)
     shown = min(count, most)
-    return wide + struct.pack(
-        "<4sHHHHIIH", b"PK\5\6", 0, 0, shown, shown, min(size, _LIMIT), min(position, _LIMIT), 0
-    )
+    return wide + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, shown, shown, _shown(size), _shown(position), 0)

@@ -9,6 +9,9 @@ import pytest
 
 from export_pipeline.cli import main
 from export_pipeline.settings import Settings
+from export_pipeline_tests.api.conftest import api, serving
+
+__all__ = ["api", "run", "serving"]
 
 
 @dataclass(frozen=True)
