@@ -107,9 +107,7 @@ DEVICE_TYPES = ("ios", "android", "web")
 ROW_FIELDS: tuple[Field, ...] = (
     Field("event", "string", "Name of the event", nullable=False),
     Field("contentId", "string", "The video; may be null for feedEntry, feedExit, swipe and ads"),
-    Field(
-        "userId", "string", "Identified user, or the anonymous device id before login", nullable=False
-    ),
+    Field("userId", "string", "Identified user, or the anonymous device id before login", nullable=False),
     Field("timestamp", "string", "When it happened (UTC, milliseconds)", nullable=False, datetime=True),
     Field("sessionId", "string", "The session it belongs to"),
     Field("deviceType", "string", "Kind of device", values=DEVICE_TYPES, nullable=False),
@@ -119,7 +117,10 @@ ROW_FIELDS: tuple[Field, ...] = (
     Field("country", "string", "ISO 3166-1 alpha-2 country code"),
     Field("eventId", "string", "Unique in its data type; deduplicate on it", nullable=False),
     Field(
-        "receivedAt", "string", "When the platform received it (UTC, milliseconds)", nullable=False,
+        "receivedAt",
+        "string",
+        "When the platform received it (UTC, milliseconds)",
+        nullable=False,
         datetime=True,
     ),
     Field("dataType", "string", "Data type of the row", nullable=False),
