@@ -26,7 +26,7 @@ test: install
 
 test-system: install
 	$(SUDO) apt-get update -qq
-	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null
+	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs postgresql >/dev/null
 	REQUIRE_SYSTEM=1 $(BIN)/pytest -m system
 
 check: install
