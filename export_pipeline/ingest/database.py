@@ -171,6 +171,7 @@ def opened(path: Path, spill: Path) -> Iterator[Database]:
     if not path.is_file():
         raise InvalidRequest(f"duckdb is {path}; it must be an existing DuckDB database", field="duckdb")
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spill)}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
         try:
             connection.execute(f"attach {literal(str(path))} as source (read_only)")
         except duckdb.IOException as error:

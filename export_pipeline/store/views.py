@@ -20,6 +20,7 @@ def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
     show the newest row of each key. Instants are timestamps without zone, in UTC.
     """
     connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
     readable: list[str] = []
     for target, table in TABLE_OF.items():
         files = store.files(table)
@@ -30,7 +31,7 @@ def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
             columns = (f"null::{_sql_type(f.type)} as {quoted(f.name)}" for f in arrow_schema(target))
             source = f"(select {', '.join(columns)} limit 0)"
         newest = "" if target in DATA_TYPES else _newest_of_key(target)
-        # DuckDB's functions on zoned timestamps need an extension; in UTC plain ones say the same.
+        # Without a zone an instant is printed as it is stored, by every reader and in every place.
         instants = ", ".join(
             f"{quoted(f.name)}::timestamp as {quoted(f.name)}"
             for f in arrow_schema(target)

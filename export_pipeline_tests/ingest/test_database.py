@@ -1,9 +1,12 @@
 """A DuckDB database as a source: what is new is taken, once, by the rules that hold for files."""
 
+import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -193,3 +196,30 @@ def test_a_database_that_is_being_written_is_read_later(
     writer.kill()
     writer.wait()
     assert take(settings, store, ledger, path).counts["events"].accepted == 1
+
+
+def test_the_time_zone_of_the_machine_changes_no_instant(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    path, at = tmp_path / "zoned.duckdb", BEGIN.replace(tzinfo=None)
+    with duckdb.connect(str(path)) as connection:
+        zoned = COLUMNS.replace('"timestamp" timestamp', '"timestamp" timestamptz')
+        connection.execute(f"create table engagement_events ({zoned})")
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute(
+            'insert into engagement_events (event, "userId", "timestamp", "deviceType", "receivedAt") '
+            "values ('swipe', 'user_00000001', ?::timestamp, 'ios', ?)",
+            [at, at],
+        )
+    environment = os.environ | {"EXPORT_PIPELINE_HOME": str(settings.home), "TZ": "America/New_York"}
+
+    def call(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "export_pipeline", *arguments, "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    assert call("ingest", "--duckdb", str(path))["dataTypes"]["events"]["accepted"] == 1
+    [seen] = call("query", 'select "timestamp" as instant from engagement_events')
+    [stored] = query(settings, store, 'select "timestamp" from engagement_events').fetchall()
+    assert stored == (at,)
+    assert datetime.fromisoformat(seen["instant"]) == at
