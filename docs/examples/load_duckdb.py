@@ -10,8 +10,8 @@ connection.execute(
     """
     create table if not exists events (
         "eventId" varchar primary key, "dataType" varchar, event varchar, "contentId" varchar,
-        "userId" varchar, "timestamp" timestamp, "sessionId" varchar, "deviceType" varchar, "deviceId" varchar, country varchar,
-        "receivedAt" timestamp, data json
+        "userId" varchar, "timestamp" timestamp, "sessionId" varchar, "deviceType" varchar,
+        "deviceId" varchar, country varchar, "receivedAt" timestamp, data json
     )
     """
 )

@@ -65,8 +65,12 @@ def export(
     if not queue and out is None:
         raise click.UsageError("Missing option '--out', or '--queue'.")
     settings = load()
-    users = [*user_ids, *(line.strip() for line in sys.stdin if line.strip())] if from_stdin else user_ids
-    filters = {"contentIds": content_ids, "userIds": users, "eventTypes": event_types}
+    filters = {"contentIds": list(content_ids), "userIds": list(user_ids), "eventTypes": list(event_types)}
+    given = {name for name, wanted in filters.items() if wanted}
+    if from_stdin:
+        # None at all is a filter that is refused, never an export of everybody.
+        given.add("userIds")
+        filters["userIds"] += filter(None, (line.rstrip("\r\n") for line in sys.stdin))
     now = utc_now()
     values = {
         "startDate": start,
@@ -74,7 +78,7 @@ def export(
         "dataTypes": data_types.split(","),
         "format": format_,
         "compression": compression,
-        "filters": {name: list(wanted) for name, wanted in filters.items() if wanted},
+        "filters": {name: wanted for name, wanted in filters.items() if name in given},
     }
     ledger = Ledger(settings)
     if out is None:
@@ -107,16 +111,24 @@ def export(
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For a downloaded file: its manifest.  [default: manifest.json beside it]",
+)
 @json_option
 @pass_output
-def verify(output: Output, path: Path) -> int:
-    """Check an export, or every export below a folder, against its manifest.
+def verify(output: Output, path: Path, manifest: Path | None) -> int:
+    """Check an export, or every export below a folder, or a downloaded file, against its manifest.
 
     The reader shares no code with the writer. Exit code 1 if anything is wrong.
     """
+    from export_pipeline.delivery.checking import verify_file
     from export_pipeline.exports import verify as run
 
-    report = run(path)
+    if manifest is not None and path.is_dir():
+        raise click.UsageError("--manifest is for a downloaded file; an export's directory holds its own")
+    report = run(path) if path.is_dir() else verify_file(path, manifest)
 
     def text() -> str:
         verdict = f"{report.exports} exports verified" if report.ok else f"{len(report.problems)} problems"

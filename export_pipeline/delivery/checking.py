@@ -1,15 +1,35 @@
 """Whether a downloaded file is what its manifest says, by hashes of the parts it was put together from."""
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from export_pipeline.exports.layout import MANIFEST
-from export_pipeline.exports.manifest import FileEntry, Manifest
+from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json
+from export_pipeline.exports.verification import VerifyReport
 
 _BLOCK_BYTES = 1 << 20
+
+
+def verify_file(path: Path, manifest: Path | None = None) -> VerifyReport:
+    """Check an export as one file.
+
+    Args:
+        manifest: where its manifest is; default: beside it.
+    """
+    manifest = manifest or path.with_name(MANIFEST)
+    try:
+        expected = from_json(json.loads(manifest.read_bytes()))
+    except FileNotFoundError:
+        return VerifyReport((f"{manifest} does not exist; {path.name} is checked against its manifest",), 0)
+    except (OSError, ValueError) as error:
+        return VerifyReport((f"{manifest} cannot be read as JSON: {error}",), 0)
+    except InvalidManifest as error:
+        return VerifyReport((f"{manifest} is not as it must be: {error}",), 0)
+    return VerifyReport(tuple(one_file_problems(path, expected)), 1)
 
 
 def one_file_problems(path: Path, manifest: Manifest) -> list[str]:
@@ -47,6 +67,8 @@ def _is(entry: FileEntry, file: IO[bytes], header: bytes) -> bool:
 def _zip_problems(path: Path, manifest: Manifest) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                return [f"{path.name} is damaged where {damaged} is in it"]
             names = set(archive.namelist())
             wanted = {MANIFEST, *(entry.name for entry in manifest.files)}
             problems = [f"{path.name} lacks {name}" for name in sorted(wanted - names)]

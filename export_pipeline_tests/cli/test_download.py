@@ -69,6 +69,35 @@ def test_a_changed_url_and_a_wrong_one_are_told_in_a_line(run: Run, api: Api) ->
     assert "cannot be reached" in run("download", "http://127.0.0.1:9/x").err
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"dataTypes": ["ads", "events"]},
+        {"format": "csv", "compression": "none"},
+        {"format": "csv", "dataTypes": ["ads", "events"]},
+    ],
+)
+def test_a_downloaded_file_is_verified_against_its_manifest(
+    run: Run, api: Api, tmp_path: Path, values: dict[str, object]
+) -> None:
+    status = api.complete(**values)
+    run("download", status["downloadUrl"], "--out", "week")
+    run("download", status["manifestUrl"], "--out", "manifest.json")
+    assert run("verify", "week", "--json").document == {"ok": True, "problems": []}
+    spoiled = bytearray((tmp_path / "week").read_bytes())
+    spoiled[len(spoiled) // 2] ^= 1
+    (tmp_path / "week").write_bytes(spoiled)
+    assert run("verify", "week", "--manifest", "manifest.json").code == 1
+    (tmp_path / "week").write_bytes(spoiled[:-5])
+    assert run("verify", "week").code == 1
+
+
+def test_a_file_without_its_manifest_cannot_be_verified(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "week").write_bytes(b"")
+    result = run("verify", "week")
+    assert (result.code, "manifest.json does not exist" in result.out) == (1, True)
+
+
 class _Breaking(http.server.BaseHTTPRequestHandler):
     """Passes a URL's bytes on, but breaks off after so many; spoils one of them if told to."""
 
