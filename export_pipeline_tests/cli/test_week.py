@@ -110,6 +110,33 @@ def test_accepted_is_exported_in_both_formats(
             assert [row["eventId"] for row in csv.DictReader(text)] == ids
 
 
+def test_user_ids_come_from_standard_input_as_they_are(
+    week: Week, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = (
+        'select "userId" as id, count(*)::int as rows from engagement_events group by all order by 1 limit 2'
+    )
+    wanted = command(week.home, "query", sql)
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{row['id']}\r\n" for row in wanted)))
+    days = ("--start", week.start, "--end", week.end)
+    manifest = command(week.home, "export", *days, "--stdin", "--out", tmp_path / "out")
+    assert manifest["filters"]["userCount"] == 2
+    assert manifest["rowCount"] == sum(row["rows"] for row in wanted)
+
+
+def test_no_user_id_on_standard_input_is_not_everybody(
+    week: Week, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXPORT_PIPELINE_HOME", str(week.home))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    days = ["--start", str(week.start), "--end", str(week.end)]
+    with pytest.raises(SystemExit) as ended:
+        main(["export", *days, "--stdin", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "filters.userIds is an empty list" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_exports_are_found_right_by_verify(week: Week, command: Callable[..., Any], tmp_path: Path) -> None:
     manifest = export(command, week, "csv", tmp_path / "out")
     assert manifest["complete"] is True
