@@ -105,27 +105,14 @@ def query(output: Output, sql: str) -> None:
     experiment_assignments. Instants are UTC.
     """
     from export_pipeline.settings import load
-    from export_pipeline.store import Store
-    from export_pipeline.store.views import query as run
+    from export_pipeline.store import Store, views
 
     settings = load()
-    result = run(settings, Store(settings), sql)
+    result = views.query(settings, Store(settings), sql)
     if output.as_json:
-        frame = result.to_arrow_table()
-        output.show(_records(frame), "")
+        output.show(views.records(result), "")
     else:
-        click.echo(str(result).rstrip())
-
-
-def _records(frame: Any) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    plain = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_string)
-    columns = [
-        column if any(is_plain(column.type) for is_plain in plain) else column.cast(pa.string())
-        for column in frame.columns
-    ]
-    return pa.table(columns, frame.column_names).to_pylist() if columns else []
+        click.echo(views.text(result))
 
 
 COMMANDS = (sample, ingest, query)

@@ -1,9 +1,14 @@
 """Read-only SQL over the store: one DuckDB view a table (contract, section 9, ``query``)."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import duckdb
 import pyarrow as pa
 
-from export_pipeline.errors import InvalidRequest
+from export_pipeline.errors import InvalidRequest, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
@@ -61,16 +66,65 @@ def _sql_type(arrow: pa.DataType) -> str:
 
 
 def query(settings: Settings, store: Store, sql: str) -> duckdb.DuckDBPyRelation:
-    """The result of one ``select`` over the views.
+    """The result of one ``select`` over the views; much of it is computed only by ``records`` or ``text``.
 
     Raises:
         InvalidRequest: naming ``sql``, if it is not one statement that only reads, or DuckDB refuses it.
     """
-    connection = connect(settings, store)
-    try:
+    with _told():
+        connection = connect(settings, store)
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in _READS:
             raise InvalidRequest("sql must be one statement that only reads, such as a select", field="sql")
         return connection.sql(sql)
+
+
+def records(result: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    """The rows of ``result`` as JSON has them: what it has no type for as text, no number as null.
+
+    Raises:
+        InvalidRequest: naming ``sql``, if it cannot be computed or two columns have the same name.
+        TransientError: if a store file was removed meanwhile.
+    """
+    names = result.columns
+    if repeated := [name for position, name in enumerate(names) if name in names[:position]]:
+        raise InvalidRequest(
+            f"sql has two columns called {repeated[0]}; give one another name by `as`", field="sql"
+        )
+    with _told():
+        return [dict(zip(names, map(_plain, row), strict=True)) for row in result.fetchall()]
+
+
+def text(result: duckdb.DuckDBPyRelation) -> str:
+    """The first rows of ``result`` as a table for a person.
+
+    Raises:
+        InvalidRequest, TransientError: see ``records``.
+    """
+    with _told():
+        return str(result).rstrip()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.IOException:
+        raise TransientError("a store file cannot be read; if it was merged just now, try again") from None
     except duckdb.Error as error:
         raise InvalidRequest(f"sql: {error}", field="sql") from None
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+    return str(value)

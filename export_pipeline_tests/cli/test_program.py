@@ -110,5 +110,29 @@ def test_query_prints_rows_as_json(run: Run) -> None:
     assert result.document == [{"n": 1, "t": "é", "x": None, "d": "2026-01-02"}]
 
 
+def test_query_prints_values_that_json_has_no_type_for(run: Run) -> None:
+    sql = (
+        "select [1, 2] as l, {'a': [date '2026-01-02']} as s, map {'k': 1.5::double} as m, "
+        "'nan'::double as f, 1.50::decimal(4, 2) as d, '\\xFF'::blob as b, interval 1 day as i, "
+        "timestamp '2026-01-02 03:04:05' as t"
+    )
+    [row] = run("query", sql, "--json").document
+    assert (row["l"], row["s"], row["m"]) == ([1, 2], {"a": ["2026-01-02"]}, {"k": 1.5})
+    assert (row["f"], row["d"], row["b"]) == (None, "1.50", "\\xff")
+    assert (row["i"], row["t"]) == ("1 day, 0:00:00", "2026-01-02 03:04:05")
+
+
+@pytest.mark.parametrize("as_json", [["--json"], []])
+def test_a_query_that_fails_while_it_runs_is_a_wrong_call(run: Run, as_json: list[str]) -> None:
+    result = run("query", "select cast(n as int) from (values ('1'), ('x')) as t(n)", *as_json)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
+    assert "Could not convert string 'x'" in result.err
+
+
+def test_query_refuses_two_columns_of_one_name_that_json_cannot_hold(run: Run) -> None:
+    assert "two columns called a" in run("query", "select 1 as a, 2 as a", "--json").err
+
+
 def test_query_prints_a_table_for_a_person(run: Run) -> None:
     assert "engagement_events" in run("query", "show tables").out
