@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rest = [word for word in given[:own] if word != JSON_FLAG] + given[own:]
     try:
         code = program.main(rest, PROGRAM, standalone_mode=False, obj=Output(as_json))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(WRONG_CALL)
     except click.ClickException as error:
         _tell(error.format_message().replace("\n", " "))
         sys.exit(WRONG_CALL if isinstance(error, click.UsageError) else FAILURE)
@@ -52,11 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(FAILURE)
     except Exception as error:
-        # Its text may quote a row, and rows hold user ids.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        _tell(f"unexpected {type(error).__name__} in {place.name}, line {place.lineno}; this is a defect")
+        _tell(_in_words(error))
         sys.exit(FAILURE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} cannot be used: {error.strerror}"
+    # Its text may quote a row, and rows hold user ids.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} in {place.name}, line {place.lineno}; this is a defect"
 
 
 def _tell(message: str) -> None:

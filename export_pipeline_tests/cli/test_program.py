@@ -8,6 +8,7 @@ import click
 import pytest
 
 from export_pipeline.cli.program import program
+from export_pipeline.days import utc_now
 from export_pipeline.settings import Settings
 from export_pipeline_tests.cli.conftest import Run
 
@@ -63,6 +64,21 @@ def test_a_wrong_call_exits_2_with_one_line(run: Run, arguments: list[str]) -> N
     assert result.out == ""
     assert result.err.count("\n") == 1
     assert result.err.startswith("export-pipeline: ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["quarantine"]])
+def test_a_call_without_a_command_shows_the_commands(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "Commands:\n  " in result.err
+
+
+def test_a_directory_that_cannot_be_made_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    days = ("--start", utc_now().date(), "--end", utc_now().date())
+    result = run("export", *days, "--out", tmp_path / "file" / "out")
+    assert result.code == 1
+    assert result.err == f"export-pipeline: {tmp_path / 'file'} cannot be used: File exists\n"
 
 
 def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
