@@ -2,9 +2,10 @@
 
 import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from export_pipeline.errors import Conflict
 from export_pipeline.settings import Settings
@@ -29,19 +30,40 @@ def lock_soon(settings: Settings, name: str, seconds: float) -> Iterator[None]:
     Raises:
         Conflict: if another still holds it then.
     """
+    until = time.monotonic() + seconds
+    with _open(settings, name) as file:
+        while not _taken(file):
+            if time.monotonic() > until:
+                raise Conflict(f"{name} is held by another process")
+            time.sleep(_LOOK_SECONDS)
+        yield
+
+
+@contextmanager
+def lock_one(settings: Settings, names: Sequence[str]) -> Iterator[None]:
+    """Hold one of the locks ``names``, whichever is free first: as many can be at it as there are names."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(_open(settings, name)) for name in names]
+        while not (mine := next(filter(_taken, files), None)):
+            time.sleep(_LOOK_SECONDS)
+        for file in files:
+            if file is not mine:
+                file.close()
+        yield
+
+
+def _open(settings: Settings, name: str) -> IO[str]:
     path = _file(settings, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + seconds
-    with open(path, "a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise Conflict(f"{name} is held by another process") from None
-                time.sleep(_LOOK_SECONDS)
-        yield
+    return open(path, "a")
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_held(settings: Settings, name: str) -> bool:

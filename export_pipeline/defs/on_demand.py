@@ -6,7 +6,7 @@ A run that is for a request of the ledger carries its id as a tag and in its con
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 import dagster as dg
@@ -34,6 +34,11 @@ JOB = "on_demand_export"
 OP = "export_on_demand"
 JOB_TAG = "export_pipeline/job"
 LONGEST_SECONDS = 6 * 3600
+MOST_RUNS = 6
+"""Runs of a job after which it is given up, those that died before they began to work on it included."""
+LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+LONGEST_LAUNCH = timedelta(minutes=1)
+"""How long a run may take from being launched to being started; after that its process is taken for dead."""
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where ``serve`` answers unless told otherwise."""
 
@@ -76,7 +81,6 @@ def _values(form: OnDemandForm) -> dict[str, object]:
 
 @dg.op(
     name=OP,
-    pool="on_demand",
     description="Makes one export, publishes it at `exports/on_demand/<job id>/`, and links to it.",
 )
 def export_op(
@@ -222,24 +226,27 @@ def _sorted(
     waiting: list[tuple[Job, int]] = []
     working = 0
     for job in deployment.ledger.jobs.open(now):
-        runs = instance.get_runs(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
-        if is_held(deployment.settings, lock_name(job.id)) or _coming(job, runs):
+        runs = instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
+        if is_held(deployment.settings, lock_name(job.id)) or _coming(job, runs, now):
             working += 1
-        elif runs and runs[0].status is dg.DagsterRunStatus.CANCELED:
+        elif runs and runs[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
             with suppress(Conflict):
                 deployment.ledger.jobs.cancel(job.id, now)
-        elif (tries := max(job.attempt, len(runs))) >= MAX_ATTEMPTS:
+        elif job.attempt >= MAX_ATTEMPTS or len(runs) >= MOST_RUNS:
             with suppress(Conflict):
                 deployment.ledger.jobs.fail(job.id, "INTERNAL_ERROR", INTERRUPTED, now)
         else:
-            waiting.append((job, tries + 1))
+            waiting.append((job, max(job.attempt, len(runs)) + 1))
     return waiting, working
 
 
-def _coming(job: Job, runs: Sequence[dg.DagsterRun]) -> bool:
+def _coming(job: Job, runs: Sequence[dg.RunRecord], now: datetime) -> bool:
     """Whether the newest run of a job is on its way to begin an attempt; one that began it counts no more."""
     begun = job.attempt if job.state == PROCESSING else 0
-    return len(runs) > begun and runs[0].status in UNFINISHED
+    if len(runs) <= begun or runs[0].dagster_run.status not in UNFINISHED:
+        return False
+    lost = runs[0].dagster_run.status in LAUNCHED and now - runs[0].update_timestamp > LONGEST_LAUNCH
+    return not lost
 
 
 def on_demand() -> dg.Definitions:

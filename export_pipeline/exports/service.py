@@ -25,7 +25,7 @@ from export_pipeline.errors import (
     TransientError,
 )
 from export_pipeline.exports.daily import SCRATCH
-from export_pipeline.exports.estimates import estimate
+from export_pipeline.exports.estimates import MOST_AT_ONCE, estimate
 from export_pipeline.exports.making import Sources, Waiting, make, seal, workers
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.ondemand import kept_days
@@ -141,6 +141,8 @@ def run_job(
 ) -> Job:
     """Work on a job under the number of an attempt, to its end; what it is then.
 
+    It stays queued until fewer than ``MOST_AT_ONCE`` are worked on.
+
     A job that was cancelled or taken over by a later attempt meanwhile is left as it is, and nothing of
     this attempt stays. A failure ends the job with an error its user understands, and is raised as well; one
     that may pass leaves the first attempt's job to a second.
@@ -154,7 +156,10 @@ def run_job(
         Conflict: if the job has ended, or was begun under this number or a higher one.
         NotFound: if there is no such job.
     """
-    with locks.lock_soon(settings, lock_name(job_id), _PATIENCE_SECONDS):
+    with (
+        locks.lock_soon(settings, lock_name(job_id), _PATIENCE_SECONDS),
+        locks.lock_one(settings, [f"worker-{number}" for number in range(MOST_AT_ONCE)]),
+    ):
         job = ledger.jobs.start(job_id, attempt, clock())
         reach(settings, "job.started")
         work = _Work(settings, store, ledger, job, clock, waiting, told)

@@ -1,6 +1,7 @@
 """Requests become runs in their turn, each once, and a run of the form is a request like any other."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.on_demand import MOST_RUNS
 from export_pipeline.exports import verify
 from export_pipeline.exports.service import lock_name, request_export
 from export_pipeline.ledger import Job
@@ -152,6 +154,28 @@ def test_a_run_that_died_before_it_began_is_followed_by_another(
     job = ask()
     launched(definitions, instance, job, dg.DagsterRunStatus.FAILURE)
     assert keys(look(definitions, instance)) == [f"{job.id}:2"]
+
+
+def test_a_run_that_was_launched_and_never_began_is_followed_by_another(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ask()
+    launched(definitions, instance, job, dg.DagsterRunStatus.STARTING)
+    assert keys(look(definitions, instance)) == []
+    monkeypatch.setattr("export_pipeline.defs.on_demand.LONGEST_LAUNCH", timedelta())
+    assert keys(look(definitions, instance)) == [f"{job.id}:2"]
+
+
+def test_a_job_whose_runs_never_begin_is_given_up_at_last(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, deployment: Deployment, ask: Any
+) -> None:
+    job = ask()
+    for _ in range(MOST_RUNS - 1):
+        launched(definitions, instance, job, dg.DagsterRunStatus.FAILURE)
+    assert keys(look(definitions, instance)) == [f"{job.id}:{MOST_RUNS}"]
+    launched(definitions, instance, job, dg.DagsterRunStatus.FAILURE)
+    assert keys(look(definitions, instance)) == []
+    assert deployment.ledger.jobs.get(job.id, utc_now()).state == "failed"
 
 
 def test_a_job_somebody_works_on_is_left_alone(

@@ -1,0 +1,146 @@
+"""Exports asked for survive the death of everything that makes them, and runs of the UI are exports too."""
+
+import os
+import signal
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.days import utc_now
+from export_pipeline.events.sample import write_sample
+from export_pipeline.exports import verify
+from export_pipeline.exports.service import lock_name, request_export
+from export_pipeline.ingest import ingest_landing
+from export_pipeline.ledger import Job, Ledger
+from export_pipeline.locks import is_held
+from export_pipeline.settings import Settings, load, variable
+from export_pipeline.store import Store
+from export_pipeline_tests.integration.stack import Stack, eventually, running
+
+QUIET = {variable("export_hour"): "23"}
+"""No schedule exports anything meanwhile."""
+
+_LAUNCH = """
+mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }
+"""
+_RUN = """
+query ($id: ID!) { runOrError(runId: $id) { ... on Run { status
+    eventConnection { events { ... on ExecutionStepOutputEvent { metadataEntries { label
+        ... on TextMetadataEntry { text } ... on UrlMetadataEntry { url } } }
+        ... on LogMessageEvent { message } } } } } }
+"""
+
+
+class Asked:
+    """A deployment with a day of events, and what is asked of it."""
+
+    def __init__(self, settings: Settings, day: date) -> None:
+        self.settings, self.day = settings, day
+        self.store, self.ledger = Store(settings), Ledger(settings)
+
+    def ask(self, **values: Any) -> str:
+        dates = {"startDate": str(self.day), "endDate": str(self.day)}
+        job = request_export(
+            self.settings, self.store, self.ledger, {**dates, **values}, now=utc_now(), created_by="key_1"
+        )
+        return job.id
+
+    def job(self, job_id: str) -> Job:
+        return self.ledger.jobs.get(job_id, utc_now())
+
+
+def kill_everything(home: Path) -> None:
+    """Kill web server, daemon, code servers and run workers of the stack on ``home``, as a power cut does."""
+    for entry in Path("/proc").iterdir():
+        try:
+            environ = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            if f"{variable('home')}={home}\0".encode() in environ:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    settings = load({variable("home"): str(tmp_path_factory.mktemp("home"))})
+    day = utc_now().date() - timedelta(days=2)
+    write_sample(settings.landing, 1, day, 3000, 50, 1)
+    ingest_landing(settings, Store(settings), Ledger(settings))
+    return Asked(settings, day)
+
+
+@pytest.fixture(scope="module")
+def interrupted(asked: Asked) -> list[str]:
+    """A job that was being worked on when everything died, and jobs asked for while nothing ran."""
+    ids = [asked.ask()]
+    home = asked.settings.root
+    with running(home, {**QUIET, variable("fault_point"): "export.written"}):
+        eventually(
+            "the first worker is dead",
+            lambda: asked.job(ids[0]).attempt == 1 and not is_held(asked.settings, lock_name(ids[0])),
+        )
+        kill_everything(home)
+    assert asked.job(ids[0]).state == "processing"
+    assert not (asked.settings.exports / "on_demand").exists()
+    return [*ids, *(asked.ask(format=format_) for format_ in ("csv", "jsonl", "csv"))]
+
+
+@pytest.fixture(scope="module")
+def again(asked: Asked, interrupted: list[str]) -> Iterator[Stack]:
+    """The stack after the power cut."""
+    with running(asked.settings.root, QUIET) as stack:
+        yield stack
+
+
+def test_every_job_is_complete_after_everything_was_killed(
+    asked: Asked, again: Stack, interrupted: list[str]
+) -> None:
+    for job_id in interrupted:
+        eventually(f"the end of {job_id}", lambda job_id=job_id: asked.job(job_id).ended_at)
+    jobs = [asked.job(job_id) for job_id in interrupted]
+    assert [job.state for job in jobs] == ["complete"] * 4
+    assert [job.attempt for job in jobs] == [2, 1, 1, 1]
+    assert len({job.rows for job in jobs}) == 1
+    report = verify(asked.settings.exports / "on_demand")
+    assert (report.problems, report.exports) == ((), 4)
+    assert list((asked.settings.tmp / "exports").iterdir()) == []
+
+
+def test_a_run_of_the_form_is_listed_and_shows_its_progress_and_link(asked: Asked, again: Stack) -> None:
+    form = {"start_date": str(asked.day), "end_date": str(asked.day), "data_types": ["quality", "ads"]}
+    launched = again.graphql(
+        _LAUNCH,
+        params={
+            "selector": {
+                "repositoryName": "__repository__",
+                "repositoryLocationName": "export_pipeline",
+                "jobName": "on_demand_export",
+            },
+            "runConfigData": {"ops": {"export_on_demand": {"config": form}}},
+            "mode": "default",
+        },
+    )["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run_id = launched["run"]["runId"]
+
+    def ended() -> Any:
+        found = again.graphql(_RUN, id=run_id)["runOrError"]
+        return found if found["status"] in ("SUCCESS", "FAILURE") else None
+
+    run = eventually("the end of the run", ended)
+    events = run["eventConnection"]["events"]
+    shown = {
+        entry["label"]: entry.get("text") or entry.get("url")
+        for event in events
+        for entry in event.get("metadataEntries", [])
+    }
+    (job, *_), _, _ = asked.ledger.jobs.list(utc_now())
+    assert run["status"] == "SUCCESS"
+    assert (shown["jobId"], job.state, job.created_by) == (job.id, "complete", "dagster")
+    assert "/v1/downloads/" in str(shown["download"])
+    assert any(" %: " in event.get("message", "") for event in events)

@@ -1,0 +1,45 @@
+"""Locks let as many in as they say, and whoever waits no longer than told."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from export_pipeline.errors import Conflict
+from export_pipeline.locks import is_held, known, lock, lock_one, lock_soon
+from export_pipeline.settings import Settings
+
+
+def test_as_many_are_let_in_at_once_as_there_are_names(settings: Settings) -> None:
+    inside, most = 0, 0
+    counting = threading.Lock()
+
+    def work(_: int) -> None:
+        nonlocal inside, most
+        with lock_one(settings, ["a", "b"]):
+            with counting:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.02)
+            with counting:
+                inside -= 1
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(12)))
+    assert most == 2
+
+
+def test_who_waits_only_so_long_is_told_that_it_is_held(settings: Settings) -> None:
+    with lock(settings, "x"), pytest.raises(Conflict, match="x is held"), lock_soon(settings, "x", 0.1):
+        pass
+    with lock_soon(settings, "x", 0.1):
+        assert is_held(settings, "x")
+    assert not is_held(settings, "x")
+
+
+def test_locks_are_known_by_how_their_names_begin(settings: Settings) -> None:
+    for name in ("job-1", "job-2", "other"):
+        with lock(settings, name):
+            pass
+    assert sorted(known(settings, "job-")) == ["job-1", "job-2"]
