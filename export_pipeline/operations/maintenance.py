@@ -16,6 +16,7 @@ from export_pipeline.store.maintenance import (
     crowded_days,
     expire_snapshots,
     sweep_orphans,
+    sweep_scratch,
 )
 from export_pipeline.store.tables import TABLES
 
@@ -49,6 +50,7 @@ def maintain(settings: Settings, store: Store, ledger: Ledger, now: datetime) ->
     orphans_before = now - timedelta(hours=settings.orphan_hours)
     done = {}
     with ledger.lock(LOCK):
+        sweep_scratch(settings)
         for table in TABLES:
             compacted = tuple(
                 compact_day(settings, store, table, day)

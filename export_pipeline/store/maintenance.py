@@ -4,10 +4,12 @@ Safe beside readers and writers: files go only when no kept snapshot reaches the
 flight are protected by their age. Neither rows nor their ``batchSequence`` change.
 """
 
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from math import ceil
 from pathlib import Path
 
 import duckdb
@@ -26,6 +28,7 @@ from export_pipeline.store.tables import sort_order
 
 CHUNK_ROWS = 500_000
 SORT_MEMORY = "400MB"
+SCRATCH = "compaction"
 _EPOCH = date(1970, 1, 1)
 
 
@@ -53,10 +56,18 @@ class Compaction:
 def crowded_days(store: Store, table: str, files_per_bucket: int) -> list[date | None]:
     """The days of which some user bucket has more than ``files_per_bucket`` files, oldest first.
 
-    A user table has no days; None stands for all of it.
+    Files that merging would not make fewer, by half at least, crowd nothing: a big day is not merged over
+    and over. A user table has no days; None stands for all of it.
     """
-    counts = Counter(_partition(file) for file in _live_files(store.table(table)))
-    crowded = {partition[:-1] for partition, count in counts.items() if count > files_per_bucket}
+    files, rows = Counter[tuple[int, ...]](), Counter[tuple[int, ...]]()
+    for file in _live_files(store.table(table)):
+        files[_partition(file)] += 1
+        rows[_partition(file)] += file.record_count
+    crowded = {
+        partition[:-1]
+        for partition, count in files.items()
+        if count > max(files_per_bucket, 2 * ceil(rows[partition] / CHUNK_ROWS))
+    }
     return [_EPOCH + timedelta(days=day[0]) if day else None for day in sorted(crowded)]
 
 
@@ -83,7 +94,7 @@ def compact_day(settings: Settings, store: Store, table: str, day: date | None) 
         if not old:
             return Compaction(day, kept, kept)
         new: list[DataFile] = []
-        with scratch_directory(settings.tmp, "compaction") as scratch:
+        with scratch_directory(settings.tmp, SCRATCH) as scratch:
             for files in buckets.values():
                 if len(files) > 1:
                     for chunk in _sorted_chunks(loaded, files, scratch):
@@ -111,7 +122,7 @@ def _sorted_chunks(table: Table, files: list[DataFile], scratch: Path) -> Iterat
         order = ", ".join(map(quoted, sort_order(table.name()[-1])))
         rows = connection.sql(f"select * from {source} order by {order}")
         pending: list[pa.RecordBatch] = []
-        for batch in rows.to_arrow_reader(32_768):
+        for batch in rows.to_arrow_reader(min(CHUNK_ROWS, 32_768)):
             pending.append(batch)
             if sum(b.num_rows for b in pending) >= CHUNK_ROWS:
                 yield pa.Table.from_batches(pending).cast(schema)
@@ -155,6 +166,12 @@ def expire_snapshots(
     retrying(lambda: store.table(table).maintenance.expire_snapshots().by_ids(old).commit())
     reach(settings, "maintenance.expired")
     return _delete(reached - _reachable(store.table(table)))
+
+
+def sweep_scratch(settings: Settings) -> None:
+    """Remove what a compaction that died left in ``tmp``: it holds rows. Only while no other one runs."""
+    for left in settings.tmp.glob(f"{SCRATCH}-*"):
+        shutil.rmtree(left)
 
 
 def sweep_orphans(store: Store, table: str, before: datetime) -> Removed:

@@ -1,5 +1,9 @@
 """A round of maintenance reaches every table and respects what is under way."""
 
+import os
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,3 +64,24 @@ def test_the_data_versions_stay(settings: Settings, store: Store, ledger: Ledger
     before = ledger.read_days("events", day, day)
     maintain(settings, store, ledger, utc_now() + timedelta(hours=2))
     assert ledger.read_days("events", day, day) == before
+
+
+def test_what_a_compaction_that_died_left_is_gone_after_the_next_round(
+    settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    for number in range(5):
+        append(store, f"b{number}", number)
+    code = (
+        "from export_pipeline.days import utc_now; from export_pipeline.ledger import Ledger\n"
+        "from export_pipeline.operations.maintenance import maintain\n"
+        "from export_pipeline.settings import load; from export_pipeline.store import Store\n"
+        "from export_pipeline.store import maintenance; import os, signal\n"
+        "maintenance.duckdb.connect = lambda **_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "settings = load(); maintain(settings, Store(settings), Ledger(settings), utc_now())\n"
+    )
+    environment = os.environ | {"EXPORT_PIPELINE_HOME": str(settings.home)}
+    killed = subprocess.run([sys.executable, "-c", code], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path for path in settings.tmp.iterdir() if path.name != "locks"] != []
+    maintain(settings, store, ledger, utc_now())
+    assert [path for path in settings.tmp.iterdir() if path.name != "locks"] == []

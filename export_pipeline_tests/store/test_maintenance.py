@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -47,6 +48,18 @@ def test_a_day_of_many_small_files_becomes_one_sorted_file_a_bucket(settings: Se
     [path] = store.files(EVENTS)
     instants = pq.read_table(path, partitioning=None)["timestamp"].to_pylist()
     assert instants == sorted(instants)
+    assert crowded_days(store, EVENTS, 4) == []
+
+
+def test_a_big_day_is_not_merged_over_and_over(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export_pipeline.store.maintenance.CHUNK_ROWS", 2048)
+    for batch in range(20):
+        rows = [row(batch * 1000 + n, userId="user_00000001") for n in range(600)]
+        store.append(EVENTS, [table(rows)], {"batch": f"b{batch}"})
+    assert crowded_days(store, EVENTS, 4) == [DAY]
+    assert compact_day(settings, store, EVENTS, DAY).files_after > 4
     assert crowded_days(store, EVENTS, 4) == []
 
 
