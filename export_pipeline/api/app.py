@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from export_pipeline.api import downloads, exports, health
 from export_pipeline.api.access import Access
@@ -16,6 +16,7 @@ from export_pipeline.api.bodies import BodyLimit
 from export_pipeline.api.deployment import Deployment
 from export_pipeline.api.envelopes import refusal
 from export_pipeline.api.metrics import Metrics
+from export_pipeline.api.page import page
 from export_pipeline.api.rates import RateLimiter
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound, TransientError
 from export_pipeline.ledger import Ledger
@@ -36,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The API of the deployment that ``settings`` describe."""
     ledger = Ledger(settings)
     metrics = Metrics(ledger)
-    app = FastAPI(title=TITLE, description=DESCRIPTION, version="1", redoc_url=None)
+    app = FastAPI(title=TITLE, description=DESCRIPTION, version="1", docs_url=None, redoc_url=None)
     app.state.deployment = Deployment(
         settings, Store(settings), ledger, metrics, RateLimiter(settings.rate_limit)
     )
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _unrouted)
     app.add_exception_handler(OperationalError, _busy)
     app.add_exception_handler(PoolTimeout, _busy)
+    app.add_route("/docs", lambda _: HTMLResponse(page(app.openapi())), include_in_schema=False)
     described = app.openapi
     app.openapi = lambda: _document(described())  # type: ignore[method-assign]
     return app
@@ -93,6 +95,10 @@ def _document(document: dict[str, Any]) -> dict[str, Any]:
             schema = _at(operation, ("responses", "422", "content", "application/json", "schema", "$ref"))
             if schema and schema.endswith("HTTPValidationError"):
                 del operation["responses"]["422"]
+            for answer in operation["responses"].values():
+                error = _at(answer, ("content", "application/json", "example", "error"))
+                if error:
+                    error["details"].setdefault("field", None)  # which FastAPI leaves out
     for name in ("HTTPValidationError", "ValidationError"):
         document.get("components", {}).get("schemas", {}).pop(name, None)
     return document

@@ -5,7 +5,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from export_pipeline.api.envelopes import STATUS_OF
-from export_pipeline.api.shapes import JOB_ID, REQUEST_ID, Envelope, Page, Refusal
+from export_pipeline.api.shapes import (
+    JOB_ID,
+    REQUEST_ID,
+    Cancelled,
+    Created,
+    Envelope,
+    Listed,
+    Page,
+    Refusal,
+    Status,
+)
 
 REQUESTS = {
     "a week": {
@@ -59,6 +69,61 @@ _RATE_HEADERS = {
 }
 
 
+_SIGNED = (
+    "http://localhost:8000/v1/downloads/lnk_3c9e1f0a2b4d5e6f70819203/{}?expires=1796057664&signature=Zm9v"
+)
+_WEEK = {"start": "2026-11-16", "end": "2026-11-22"}
+_COMPLETE = {
+    "jobId": JOB_ID,
+    "status": "complete",
+    "dateRange": _WEEK,
+    "dataTypes": ["events"],
+    "format": "jsonl",
+    "compression": "gzip",
+    "filters": {"contentIds": [], "eventTypes": [], "userCount": 0},
+    "createdAt": "2026-11-23T08:00:00Z",
+    "progress": 100,
+    "processedRows": 136524,
+    "estimatedRowCount": 136524,
+    "completedAt": "2026-11-23T08:00:07Z",
+    "rowCount": 136524,
+    "bytes": 5210347,
+    "fileSize": "5.2MB",
+    "expiresAt": "2026-11-30T08:00:07Z",
+    "downloadUrl": _SIGNED.format(f"{JOB_ID}.jsonl.gz"),
+    "manifestUrl": _SIGNED.format("manifest.json"),
+    "files": [
+        {
+            "name": "events/part-00000.jsonl.gz",
+            "dataType": "events",
+            "rows": 136524,
+            "bytes": 5210347,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "firstTimestamp": "2026-11-16T00:00:03.120Z",
+            "lastTimestamp": "2026-11-22T23:59:58.407Z",
+            "url": _SIGNED.format("events/part-00000.jsonl.gz"),
+        }
+    ],
+}
+_LISTED = {
+    **{name: _COMPLETE[name] for name in ("jobId", "status", "dateRange", "format", "fileSize")},
+    **{name: _COMPLETE[name] for name in ("createdAt", "completedAt")},
+}
+_EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
+    Created: {
+        "jobId": JOB_ID,
+        "status": "queued",
+        "estimatedSize": "5.2MB",
+        "estimatedRowCount": 136524,
+        "estimatedCompletion": "2026-11-23T08:00:08Z",
+        "createdAt": "2026-11-23T08:00:00Z",
+    },
+    Status: _COMPLETE,
+    Listed: _LISTED,
+    Cancelled: {"jobId": JOB_ID, "status": "cancelled"},
+}
+
+
 def responses(
     answers: dict[int, type[BaseModel]], *refused: int, paged: bool = False
 ) -> dict[int | str, Any]:
@@ -69,6 +134,7 @@ def responses(
             status: {
                 "model": wrapper[shape],
                 "description": (shape.__doc__ or "").split("\n")[0],
+                "content": {"application/json": {"example": _example(shape, paged)}},
                 "headers": {
                     name: {"description": text, "schema": {"type": "string"}, "example": example}
                     for name, (text, example) in _RATE_HEADERS.items()
@@ -78,6 +144,13 @@ def responses(
         },
         **{status: _refusal(status) for status in refused},
     }
+
+
+def _example(shape: type[BaseModel], paged: bool) -> dict[str, Any]:
+    meta: dict[str, Any] = {"requestId": REQUEST_ID}
+    if paged:
+        return {"data": [_EXAMPLES[shape]], "meta": {**meta, "total": 42, "nextCursor": "41"}}
+    return {"data": _EXAMPLES[shape], "meta": meta}
 
 
 def _refusal(status: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The OpenAPI document says what the server does: requests made from it, right and wrong, are held to it."""
 
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -66,11 +67,24 @@ def test_every_answer_is_one_that_the_document_promises(
     answered()
 
 
-def test_each_call_under_v1_has_an_example(api: Api) -> None:
-    described = api.get("/openapi.json").json()["paths"]
-    for path, calls in described.items():
+def test_each_answer_has_an_example_of_its_shape(api: Api) -> None:
+    document = api.get("/openapi.json").json()
+    for path, calls in document["paths"].items():
         for method, call in calls.items():
             if path.startswith("/v1/analytics"):
-                assert any("example" in str(answer) for answer in call["responses"].values()), (path, method)
+                for status, answer in call["responses"].items():
+                    content = answer["content"]["application/json"]
+                    shape = {**content["schema"], "components": document["components"]}
+                    assert content["example"], (path, method, status)
+                    jsonschema.validate(content["example"], shape)
                 if method == "post":
                     assert call["requestBody"]["content"]["application/json"]["examples"]
+
+
+def test_the_page_shows_every_call_and_loads_nothing_from_elsewhere(api: Api) -> None:
+    shown = api.get("/docs")
+    assert shown.headers["Content-Type"].startswith("text/html")
+    for operation in OPERATIONS:
+        assert f"<code>{operation.split()[1]}</code>" in shown.text
+    assert "src=" not in shown.text
+    assert "<script" not in shown.text

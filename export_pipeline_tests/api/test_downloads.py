@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import sqlite3
+import time
 import zipfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -185,7 +186,11 @@ def test_downloads_are_logged_with_their_bytes(api: Api) -> None:
     size = len(fetched(status["downloadUrl"]).content)
     fetched(status["downloadUrl"], Range="bytes=0-9")
     fetched(status["downloadUrl"], "HEAD")
-    count, sent, last = api.ledger.links.downloads(status["jobId"])
+    for _ in range(100):  # the end is noted after the last byte is out
+        count, sent, last = api.ledger.links.downloads(status["jobId"])
+        if sent == size + 10:
+            break
+        time.sleep(0.05)
     assert (count, sent) == (2, size + 10)
     assert last is not None
     assert last <= utc_now()
