@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
-from export_pipeline.days import check_range, parse_day
+from export_pipeline.days import check_range
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports.comparing import compare
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.making import Made, Sources, Waiting, closed, make, seal, workers
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, Replaces, from_json
 from export_pipeline.exports.publishing import publish, room, scratch
-from export_pipeline.exports.request import ExportRequest, Format, check_data_types, check_format
+from export_pipeline.exports.request import ExportRequest, check_data_types, check_format
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.exports.writing import Progress
 from export_pipeline.faults import reach
@@ -146,7 +146,7 @@ def _standing(request: ExportRequest, sources: Sources) -> DailyExport | None:
 def _completed(standing: DailyExport, sources: Sources, now: datetime) -> DailyExport:
     """The version with its manifest brought up to date, if its day has closed since it was made."""
     manifest = standing.manifest
-    if manifest.complete or not closed(manifest.data_types[0], manifest.start, manifest.end, sources, now):
+    if manifest.complete or not closed(manifest.days, sources, now):
         return standing
     manifest = replace(manifest, complete=True)
     write_atomically(standing.path / MANIFEST, to_json(manifest.to_json()))
@@ -196,8 +196,3 @@ def _manifest(path: Path, settings: Settings) -> Manifest:
         return from_json(json.loads((path / MANIFEST).read_bytes()))
     except (OSError, ValueError, InvalidManifest) as error:
         raise DamagedData(f"{name} cannot be read: {error}") from None
-
-
-def parse_daily(data_type: str, format: str, day: str) -> tuple[str, Format, date]:
-    """The partition that plain texts name; anything else is ``InvalidRequest``."""
-    return check_data_types([data_type])[0], check_format(format), parse_day(day, "day")

@@ -6,11 +6,12 @@ checked again before anything is published.
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import groupby
 from pathlib import Path
 
 from export_pipeline.days import days_between
@@ -208,7 +209,7 @@ def seal(
         user_count=len(request.filters.user_ids),
         version=version,
         replaces=replaces,
-        complete=all(closed(name, request.start, request.end, sources, now) for name in request.data_types),
+        complete=closed(made.days, sources, now),
         days=made.days,
         files=made.files,
         created_at=instant_text(now),
@@ -222,7 +223,16 @@ def seal(
     return manifest
 
 
-def closed(data_type: str, start: date, end: date, sources: Sources, now: datetime) -> bool:
-    """Whether every day of the range is closed at ``now`` (contract, section 3)."""
-    waiting = sources.waiting(data_type)
-    return all(is_closed(day, now, sources.settings, waiting) for day in days_between(start, end))
+def closed(days: Iterable[DayEntry], sources: Sources, now: datetime) -> bool:
+    """Whether every day is closed at ``now`` (contract, section 3), and has in it what landed before."""
+    for data_type, entries in groupby(days, lambda day: day.data_type):
+        of_type = list(entries)
+        waiting = sources.waiting(data_type)
+        # What was taken in between the export's look and this one waits no more, and has raised a version.
+        look = sources.ledger.read_days(data_type, of_type[0].date, of_type[-1].date)
+        for day in of_type:
+            if not is_closed(day.date, now, sources.settings, waiting):
+                return False
+            if look[day.date].version != day.data_version:
+                return False
+    return True

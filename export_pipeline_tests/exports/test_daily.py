@@ -168,6 +168,23 @@ def test_an_open_day_is_marked_and_completed_once_it_has_closed(land: Land, dail
     assert export_problems(closed.path) == []
 
 
+def test_a_day_is_not_complete_without_what_was_taken_in_while_it_was_exported(
+    land: Land, daily: Daily
+) -> None:
+    land([row(1)])
+    late: list[int] = []
+
+    def taken_in(_: str) -> tuple[()]:
+        if not late:
+            late.append(land([row(2)]))
+        return ()
+
+    first = daily(waiting=taken_in)
+    assert (first.rows, first.manifest.complete) == (1, False)
+    second = daily(waiting=taken_in)
+    assert (second.rows, second.manifest.version, second.manifest.complete) == (2, 2, True)
+
+
 def test_exports_of_the_same_day_side_by_side_make_one_version(
     land: Land, daily: Daily, settings: Settings
 ) -> None:
