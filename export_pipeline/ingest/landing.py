@@ -7,8 +7,10 @@ lines are not in the store, ``.stored-<batch>`` from then until it is removed.
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from export_pipeline.errors import DamagedData
 from export_pipeline.files import flush
@@ -49,8 +51,11 @@ def _files_in(directory: Path) -> Iterator[WaitingFile]:
     except OSError as error:
         raise DamagedData(f"{directory} cannot be listed: {error.strerror}; it must be a directory") from None
     for path in entries:
-        if not left_alone(path.name) and path.is_file():
-            yield WaitingFile(path, path.stat().st_size)
+        if not left_alone(path.name):
+            with suppress(FileNotFoundError):  # an ingest that runs now has claimed it
+                found = path.stat()
+                if S_ISREG(found.st_mode):
+                    yield WaitingFile(path, found.st_size)
 
 
 def cut_batch(files: Sequence[WaitingFile], limit: int) -> int:
@@ -93,9 +98,12 @@ def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) 
 
 
 def claimed_files(settings: Settings, target: str, batch_id: str) -> list[Path]:
-    """The files of a batch whose lines are not in the store yet, by name."""
-    claimed = folder(settings, target) / f"{_TAKEN}{batch_id}"
-    return sorted(claimed.iterdir(), key=lambda path: path.name) if claimed.is_dir() else []
+    """The files of a batch that has not ended, by name; none once they are removed."""
+    for state in (_TAKEN, _STORED):
+        with suppress(FileNotFoundError):
+            claimed = folder(settings, target) / f"{state}{batch_id}"
+            return sorted(claimed.iterdir(), key=lambda path: path.name)
+    return []
 
 
 def mark_stored(settings: Settings, target: str, batch_id: str) -> None:
