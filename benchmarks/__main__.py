@@ -54,7 +54,9 @@ def _measured(names: Sequence[str], plan: Plan) -> str:
     for name in names:
         load.append(os.getloadavg()[0])
         print(f"{name} …", file=sys.stderr, flush=True)
-        sections += importlib.import_module(f"benchmarks.{name}").run(plan)
+        for section in importlib.import_module(f"benchmarks.{name}").run(plan):
+            print(f"\n{section.text()}\n", file=sys.stderr, flush=True)
+            sections.append(section)
     return document(sections, load, time.monotonic() - began)
 
 

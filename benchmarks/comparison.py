@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,11 @@ PART = 10
 """pandas writes this part of the day."""
 
 
-def run(plan: Plan) -> list[Section]:
+def run(plan: Plan) -> Iterator[Section]:
     """One section a format and compression."""
     given = sampled_day(plan.inputs, plan.rows)
-    return [compare(plan, given, format, compression) for format, compression in KINDS]
+    for format, compression in KINDS:
+        yield compare(plan, given, format, compression)
 
 
 def compare(plan: Plan, given: Input, format: str, compression: str) -> Section:

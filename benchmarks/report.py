@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,14 @@ class Section:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
-    targets: Sequence[Target] = field(default=())
+    targets: Sequence[Target] = ()
+
+    def text(self) -> str:
+        """The figures as Markdown."""
+        text = f"## {self.title}\n\n{table(self.headings, self.rows)}"
+        if self.notes:
+            text += "\n\n" + "\n".join(f"- {note}" for note in self.notes)
+        return text
 
 
 def at_least(work: str, wanted: float, measured: float, unit: str) -> Target:
@@ -63,11 +70,7 @@ def document(sections: Sequence[Section], load: Sequence[float], seconds: float)
     if targets:
         rows = [[t.work, t.wanted, t.measured, "yes" if t.reached else "**no**"] for t in targets]
         parts.append("## To be reached\n\n" + table(["Work", "Wanted", "Measured", "Reached"], rows))
-    for section in sections:
-        text = f"## {section.title}\n\n{table(section.headings, section.rows)}"
-        if section.notes:
-            text += "\n\n" + "\n".join(f"- {note}" for note in section.notes)
-        parts.append(text)
+    parts += [section.text() for section in sections]
     return "\n\n".join(parts) + "\n"
 
 
