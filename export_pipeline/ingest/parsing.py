@@ -4,7 +4,8 @@ DuckDB's parser does the work, and takes more than JSON has (``NaN``, ``Infinity
 should have refused is found here. A line is an object whose text is UTF-8 and in which no object has the same
 key twice: readers disagree on which one counts (RFC 8259, section 4), so such a line is rejected rather than
 changed. Lone surrogates are no text and are refused. Numbers keep their value: integers digit for digit,
-others as the shortest text of the same double.
+others as the shortest text of the same double; what no double holds, such as ``1e400``, is refused, since
+common readers cannot read it.
 
 Values of unknown keys are dropped, so only what is kept is searched below its first level.
 """
@@ -31,6 +32,10 @@ _ROWS_A_BATCH = 8192  # DuckDB reads an Arrow table with one thread a record bat
 LENIENT = r"[:,\[][ \t\r\n]*-?(?i:nan|inf)|,[ \t\r\n]*[\]}]"
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NESTED = r"(?s)^.+[\[{]"
+
+LONG_DIGITS = "[0-9]{309}"
+_MAY_OVERFLOW = rf"[eE]\+?[0-9]{{3}}|{LONG_DIGITS}"
+_NOT_INTEGER = r"-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)"
 
 
 def register_lines(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> pa.Table:
@@ -76,8 +81,9 @@ class Parser:
 
         Its columns: ``file``, ``line``, ``raw``, ``text`` (null if not UTF-8); ``fault``, null or why the
         line is no object as above: ``not_utf8``, ``not_json``, ``not_object``, ``duplicate_key``,
-        ``too_deep``; ``unknown_keys``, the number of top-level keys that are not known; ``j``, a struct with
-        the value of each known key as minified JSON text, null where it is absent or null.
+        ``number_too_big``, ``too_deep``; ``unknown_keys``, the number of top-level keys that are not known;
+        ``j``, a struct with the value of each known key as minified JSON text, null where it is absent or
+        null.
         """
         self._take_apart()
         self._search_nested()
@@ -91,6 +97,7 @@ class Parser:
                     when t.j is null and trim(t.text, {WHITE_SPACE}) <> 'null' or t.lenient then 'not_json'
                     when not starts_with(ltrim(t.text, {WHITE_SPACE}), '{{') then 'not_object'
                     when {repeated} then 'duplicate_key'
+                    when t.overflows then 'number_too_big'
                     else faults.fault end as fault
             from taken_apart as t {" ".join(shapes)} left join faults using (file, line)""")
 
@@ -106,11 +113,12 @@ class Parser:
         nested = " or ".join(
             f"coalesce(regexp_matches({value}, {literal(_NESTED)}), false)" for value in values
         )
+        overflows = " or ".join(map(_overflows, values))
         keys = "".join(f", json_keys({value}) as keys_{i}" for i, value in enumerate(values, 1))
         lenient = literal(LENIENT)
         self._execute(f"""
             create or replace temp table taken_apart as
-            select *, {nested or "false"} as nested{keys}
+            select *, {nested or "false"} as nested, {overflows or "false"} as overflows{keys}
             from (
                 select *, {taken_apart(self._keys)} as j, {TOP_KEYS} as keys_0,
                     case when regexp_matches(text, {lenient})
@@ -167,3 +175,13 @@ class Parser:
             select keys, len(keys) <> len(list_distinct(keys)) as repeated,
                 len(list_filter(keys, lambda key: key not in ({known}))) as unknown
             from (select distinct keys from ({lists}) where keys is not null)""")
+
+
+def _overflows(value: str) -> str:
+    """Whether a number in the JSON text ``value`` is no integer and larger than any double."""
+    without_text = f"regexp_replace({value}, {literal(_STRING)}, '\"\"', 'g')"
+    numbers = f"regexp_extract_all({without_text}, {literal(_NOT_INTEGER)})"
+    beyond = f"list_filter({numbers}, lambda number: not isfinite(number::double))"
+    return (
+        f"case when regexp_matches({value}, {literal(_MAY_OVERFLOW)}) then len({beyond}) > 0 else false end"
+    )

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from export_pipeline.ingest.parsing import LENIENT, TOP_KEYS, taken_apart
+from export_pipeline.ingest.parsing import LENIENT, LONG_DIGITS, TOP_KEYS, taken_apart
 from export_pipeline.ingest.validation import Validation
 from export_pipeline.sql import literal
 
@@ -23,7 +23,7 @@ SAMPLE_LINES = 2048
 MAX_KEY_LISTS, MAX_FORMS = 4, 24
 """How many lists of top-level keys, and forms of ``data``, are compared with; the most frequent ones."""
 
-_NUMBER = r"-?[0-9][0-9.eE+-]*"
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _VALUES = {
     "string": _STRING,
@@ -94,6 +94,8 @@ class PlainForms:
             # Unlike "or", "case" does not search lines that need no search.
             f"case when unknown_keys = 0 then true else not regexp_matches(text, {literal(LENIENT)}) end",
             *(f"not contains(text, {_UNUSUAL_ENDS[before]})" for before in sorted(self._unusual)),
+            "case when strlen(j.data) > 308 "
+            f"then not regexp_matches(j.data, {literal(LONG_DIGITS)}) else true end",
             f"(j.data is null or regexp_full_match(j.data, {literal('|'.join(patterns))}))",
         ]
 

@@ -18,6 +18,7 @@ LINE_FAULTS: Mapping[str, str] = {
     "not_json": "the line must be JSON as RFC 8259 has it",
     "not_object": "the line must be a JSON object",
     "duplicate_key": "a key must stand only once in an object",
+    "number_too_big": "a number that is no integer must be one that a double holds",
     "too_deep": f"objects and arrays must not stand in each other more than {MAX_DEPTH} deep",
 }
 

@@ -58,6 +58,8 @@ def _plain(value: Any, depth: int = 1) -> Any:
         return {key: _plain(inner, depth + 1) for key, inner in value}
     if isinstance(value, list):
         return [_plain(inner, depth + 1) for inner in value]
+    if isinstance(value, tuple) and not re.fullmatch(r"-?\d+", value[1]) and math.isinf(float(value[1])):
+        raise Rejected("number_too_big")
     return value
 
 

@@ -54,6 +54,8 @@ REJECTED = {
     "a key twice in data": (with_data('{"x":1,"x":2}'), "duplicate_key", None),
     "a key twice deep in data": (with_data('{"x":[{"y":1,"y":2}]}'), "duplicate_key", None),
     "nesting 1,000 deep": (with_data(f'{{"x":{DEEP}}}'), "too_deep", None),
+    "a number no double holds": (with_data('{"x":[1E400]}'), "number_too_big", None),
+    "a long number no double holds": (with_data(f'{{"x":{"1" * 400}.5}}'), "number_too_big", None),
     "no event": (line(event=ABSENT), "missing_field", "event"),
     "an unknown event": (line(event="rebuffer"), "unknown_event", "event"),
     "no user": (line(userId=None), "missing_field", "userId"),
