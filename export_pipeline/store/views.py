@@ -15,7 +15,17 @@ from export_pipeline.sql import literal, parquet, quoted
 from export_pipeline.store.store import Store
 from export_pipeline.store.tables import TABLE_OF, arrow_schema
 
-_READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+# Not "explain": "explain analyze copy" runs the copy, and may write where reading is allowed.
+_READS = {duckdb.StatementType.SELECT}
+
+_ABOUT_THE_TEXT = (
+    duckdb.ParserException,
+    duckdb.SyntaxException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.PermissionException,
+)
+"""Errors that quote the statement and nothing that was read."""
 
 
 def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
@@ -111,8 +121,15 @@ def _told() -> Iterator[None]:
         yield
     except duckdb.IOException:
         raise TransientError("a store file cannot be read; if it was merged just now, try again") from None
-    except duckdb.Error as error:
+    except _ABOUT_THE_TEXT as error:
         raise InvalidRequest(f"sql: {error}", field="sql") from None
+    except duckdb.Error as error:
+        # What went wrong over a row may quote it, and rows hold user ids.
+        kind = str(error).partition(":")[0]
+        raise InvalidRequest(
+            f"sql: {kind} while it ran; it must be something that every row it reads has a value for",
+            field="sql",
+        ) from None
 
 
 def _plain(value: object) -> object:

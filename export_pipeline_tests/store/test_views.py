@@ -1,7 +1,9 @@
 """``query`` shows the store and can neither change it nor look elsewhere."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -10,7 +12,7 @@ from export_pipeline.errors import InvalidRequest
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF, arrow_schema
-from export_pipeline.store.views import query
+from export_pipeline.store.views import query, records, text
 from export_pipeline_tests.rows import NOON, row, table
 
 
@@ -67,3 +69,24 @@ def test_a_statement_that_does_more_than_read_the_views_is_refused(
         query(settings, store, sql)
     assert refused.value.field == "sql"
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_explaining_a_copy_does_not_run_it(settings: Settings, store: Store) -> None:
+    store.append("engagement_events", [table([row(0)])], {"batch": "b1"})
+    (path,) = store.files("engagement_events")
+    before = Path(path).read_bytes()
+    copy = f"copy (select 1) to '{path}' (format csv, use_tmp_file false)"
+    with pytest.raises(InvalidRequest, match="one statement that only reads"):
+        records(query(settings, store, f"explain analyze {copy}"))
+    assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("sql", ['"userId"::integer', "error('no ' || \"userId\")"])
+@pytest.mark.parametrize("shown", [records, text])
+def test_an_error_over_a_row_does_not_quote_it(
+    settings: Settings, store: Store, sql: str, shown: Callable[[Any], object]
+) -> None:
+    store.append("engagement_events", [table([row(0)])], {"batch": "b1"})
+    with pytest.raises(InvalidRequest, match="Error while it ran") as refused:
+        shown(query(settings, store, f"select {sql} from engagement_events"))
+    assert row(0)["userId"] not in refused.value.message
