@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import recorded, start_or_wait
 from export_pipeline.errors import TransientError
 from export_pipeline.ingest import ingest_database, new_targets
@@ -60,10 +61,15 @@ def _sensor(job: dg.JobDefinition, path: Path) -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> dg.RunRequest | dg.SkipReason:
-        try:
-            targets = new_targets(deployment.settings, deployment.ledger, path)
-        except TransientError as error:
-            return dg.SkipReason(f"{error.message}.")
+        def looked() -> list[str] | dg.SkipReason:
+            try:
+                return new_targets(deployment.settings, deployment.ledger, path)
+            except TransientError as error:
+                return dg.SkipReason(f"{error.message}.")
+
+        targets = told_in_words(looked)
+        if isinstance(targets, dg.SkipReason):
+            return targets
         if not targets:
             return dg.SkipReason("The database has no new rows.")
         tables = ", ".join(TABLE_OF[target] for target in targets)

@@ -8,6 +8,7 @@ import dagster as dg
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.exports import GROUP, export_key
+from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG, days_of
 from export_pipeline.exports.due import Due, stretches
@@ -44,7 +45,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
         context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
-        due = due_now(deployment.settings, deployment.ledger, now)
+        due = told_in_words(lambda: due_now(deployment.settings, deployment.ledger, now))
         resting = _resting(context.instance, now)
         ready = {day: data_types for day, data_types in due.ready.items() if day not in resting}
         requests = [_request(*stretch) for stretch in stretches(ready)]

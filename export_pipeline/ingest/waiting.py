@@ -63,7 +63,8 @@ def _text_bytes(path: Path) -> int:
 def _days_in(paths: Sequence[Path], data_type: str, taken_at: datetime, retention_days: int) -> set[date]:
     judge = validation_of(data_type, taken_at, retention_days)
     days: set[date] = set()
-    with duckdb.connect() as connection:
+    # A chunk of lines fits into memory; rows are spilled nowhere, least of all to the working directory.
+    with duckdb.connect(config={"temp_directory": ""}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         parser = Parser(connection, judge.keys, judge.objects)
         for chunk in LineReader(paths).chunks():

@@ -1,3 +1,4 @@
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,16 @@ def test_without_the_setting_there_is_no_job_and_no_sensor(settings: Settings) -
     plain = build_defs(settings=settings.model_copy(update={"duckdb_source": None})).get_repository_def()
     assert not plain.has_job("ingest_database")
     assert "database" not in [sensor.name for sensor in plain.sensor_defs]
+
+
+def test_a_source_that_fails_is_told_without_what_its_rows_hold(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, source: Path
+) -> None:
+    with duckdb.connect(str(source)) as connection:
+        connection.execute("alter table ad_events rename to raw")
+        connection.execute(
+            'create view ad_events as select * replace ("userId"::timestamp as "receivedAt") from raw'
+        )
+    with pytest.raises(Exception, match="ConversionException") as failed:
+        look(definitions, instance)
+    assert "user_00000001" not in "".join(traceback.format_exception(failed.value))
