@@ -198,10 +198,12 @@ def on_demand_sensor() -> dg.SensorDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
         clear(deployment.settings, deployment.ledger, now)
-        waiting, working = _sorted(deployment, context.instance, now)
+        jobs = deployment.ledger.jobs.open(now)
+        waiting, working = _sorted(deployment, context.instance, jobs, now)
         starting = waiting[: max(0, MOST_AT_ONCE - working)]
         if not starting:
-            return dg.SkipReason(f"{working} exports are being made; {len(waiting)} wait for their turn.")
+            others = len(jobs) - working
+            return dg.SkipReason(f"{working} exports are being made; {others} wait for their turn.")
         return [_request(job, number) for job, number in starting]
 
     return sensor
@@ -216,16 +218,18 @@ def _request(job: Job, number: int) -> dg.RunRequest:
 
 
 def _sorted(
-    deployment: Deployment, instance: dg.DagsterInstance, now: datetime
+    deployment: Deployment, instance: dg.DagsterInstance, jobs: Sequence[Job], now: datetime
 ) -> tuple[list[tuple[Job, int]], int]:
-    """The jobs that nobody works on, in order, with the number of the try that is next; and how many others.
+    """The next jobs that nobody works on, in order, with the number of the run to come; and how many others.
 
     A job that was tried as often as it may be ends as failed here, and one whose run was cancelled in
     the UI as cancelled.
     """
     waiting: list[tuple[Job, int]] = []
     working = 0
-    for job in deployment.ledger.jobs.open(now):
+    for job in jobs:
+        if len(waiting) == MOST_AT_ONCE:
+            break
         runs = instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
         if is_held(deployment.settings, lock_name(job.id)) or _coming(job, runs, now):
             working += 1

@@ -12,6 +12,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from export_pipeline import locks
 from export_pipeline.days import utc_now
 from export_pipeline.errors import (
@@ -168,7 +170,7 @@ def run_job(
             done = work.complete(manifest)
         except Conflict:
             return ledger.jobs.get(job_id, clock())
-        except TransientError as error:
+        except (TransientError, OperationalError) as error:
             if attempt >= MAX_ATTEMPTS:
                 work.fail(error)
             raise
@@ -268,8 +270,10 @@ def explained(error: Exception) -> tuple[str, str]:
         return error.code, "no room was left to write the export; the operator has to free some"
     if isinstance(error, DamagedData):
         return error.code, "stored data of the days asked for is damaged; the operator has to repair it"
+    if isinstance(error, OperationalError):
+        return TransientError.code, "the ledger was locked for too long; ask for the export again"
     if isinstance(error, ExportPipelineError):
-        return error.code, f"{error.message}"
+        return error.code, error.message
     return "INTERNAL_ERROR", "the export failed by a defect; the operator finds the place in the log"
 
 

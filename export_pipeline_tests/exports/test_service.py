@@ -1,12 +1,15 @@
 """What is asked for is made once and whole, or ends with a reason; nothing half made stays."""
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from export_pipeline.errors import Conflict, DamagedData, InvalidRequest, OutsideRetention, TransientError
 from export_pipeline.exports import parse_request, verify, write_export
@@ -241,19 +244,40 @@ def test_a_defect_fails_the_job_without_quoting_what_it_saw(
     assert USER not in str(failed.error_message)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError("the rows were changed by others; try again"),
+        OperationalError("update jobs", {}, Exception("database is locked")),
+    ],
+)
 def test_what_may_pass_is_left_to_a_second_attempt_and_then_fails(
-    ask: Ask, work: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, work: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def lost(*_: object, **__: object) -> None:
-        raise TransientError("the rows were changed by others; try again")
+        raise error
 
     monkeypatch.setattr("export_pipeline.exports.service.make", lost)
     job = ask()
     for attempt, state in ((1, "processing"), (2, "failed")):
-        with pytest.raises(TransientError):
+        with pytest.raises(type(error)):
             work(job, attempt)
         assert ledger.jobs.get(job.id, NOW).state == state
     assert ledger.jobs.get(job.id, NOW).error_code == "SERVICE_UNAVAILABLE"
+
+
+def test_a_ledger_that_is_locked_for_a_while_holds_a_job_up_and_no_more(
+    land: Land, ask: Ask, work: Run, ledger: Ledger
+) -> None:
+    land([row(n) for n in range(5)])
+    job = ask()
+    with ThreadPoolExecutor(1) as pool:
+        with ledger._engine.begin() as writing:
+            writing.exec_driver_sql("update jobs set processed_rows = 0")
+            working = pool.submit(work, job)
+            time.sleep(1)
+            assert not working.done()
+        assert working.result().state == "complete"
 
 
 def test_a_day_that_left_retention_while_the_job_waited_fails_it(ask: Ask, work: Run, ledger: Ledger) -> None:
