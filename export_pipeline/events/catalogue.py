@@ -126,9 +126,6 @@ ROW_FIELDS: tuple[Field, ...] = (
     Field("dataType", "string", "Data type of the row", nullable=False),
 )
 
-REQUIRED_FIELDS = ("event", "userId", "deviceType")
-"""Top-level keys a landing line must have; ``contentId`` too where its event needs content."""
-
 _RENDITION = _text("rendition", "Rendition that was played, such as 720p")
 _NETWORK = _text("networkType", "Network the device was on, such as wifi or 4g")
 _AD = _text("adId", "The ad")
