@@ -7,7 +7,7 @@ import click
 from export_pipeline.cli.output import Output, json_option, pass_output, table
 
 if TYPE_CHECKING:
-    from export_pipeline.ledger import Job
+    from export_pipeline.ledger import Job, Ledger
     from export_pipeline.settings import Settings
 
 
@@ -65,13 +65,14 @@ def _list_text(documents: list[dict[str, Any]], total: int, following: str | Non
 @json_option
 @pass_output
 def show(output: Output, job_id: str) -> None:
-    """Show what was asked for, how far it is, and where its files are."""
+    """Show what was asked for, how far it is, where its files are, and how often they were downloaded."""
     from export_pipeline.days import utc_now
     from export_pipeline.ledger import Ledger
     from export_pipeline.settings import load
 
     settings = load()
-    document = _shown(settings, Ledger(settings).jobs.get(job_id, utc_now()))
+    ledger = Ledger(settings)
+    document = _shown(settings, ledger, ledger.jobs.get(job_id, utc_now()))
     output.show(document, lambda: _text(document))
 
 
@@ -89,13 +90,16 @@ def cancel(output: Output, job_id: str) -> None:
     output.show({"jobId": job.id, "status": job.state}, f"{job.id} is {job.state}")
 
 
-def _shown(settings: "Settings", job: "Job") -> dict[str, Any]:
+def _shown(settings: "Settings", ledger: "Ledger", job: "Job") -> dict[str, Any]:
     from export_pipeline.api.jobs import shown
+    from export_pipeline.exports.manifest import instant_text
     from export_pipeline.ledger.jobs import COMPLETE
 
     document = shown(job)
     if job.state == COMPLETE and job.path is not None:
         document["path"] = str(settings.exports / job.path)
+    count, sent, last = ledger.links.downloads(job.id)
+    document["downloads"] = {"count": count, "bytes": sent, "lastAt": last and instant_text(last)}
     return document
 
 

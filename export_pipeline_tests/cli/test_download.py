@@ -45,6 +45,16 @@ def test_a_url_is_downloaded_and_checked(run: Run, api: Api, tmp_path: Path) -> 
     assert run("download", status["downloadUrl"]).code == 1
 
 
+def test_a_job_shows_how_often_it_was_downloaded(run: Run, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = api.complete()
+    monkeypatch.setenv("EXPORT_PIPELINE_HOME", str(api.settings.root))
+    assert run("jobs", "show", status["jobId"], "--json").document["downloads"]["count"] == 0
+    run("download", status["downloadUrl"])
+    shown = run("jobs", "show", status["jobId"], "--json").document["downloads"]
+    assert shown["count"] >= 1
+    assert shown["lastAt"].endswith("Z")
+
+
 @pytest.mark.parametrize("values", [{}, {"format": "csv"}, {"format": "csv", "dataTypes": ["ads", "events"]}])
 def test_a_job_of_this_deployment_is_the_same_file(
     run: Run,
