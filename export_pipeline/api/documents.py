@@ -171,7 +171,7 @@ def downloads() -> dict[int | str, Any]:
     """The answers of a download."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     kinds = ("application/gzip", "application/x-ndjson", "text/csv", "application/zip", "application/json")
-    content = dict.fromkeys((*kinds, "text/markdown"), binary)
+    content = dict.fromkeys(kinds, binary)
     return {
         200: {"description": "The file", "content": content},
         206: {"description": "The part of the file that `Range` asked for", "content": content},

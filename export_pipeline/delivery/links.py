@@ -82,7 +82,6 @@ class Urls:
     download: str
     manifest: str
     files: Mapping[str, str]
-    descriptions: Mapping[str, str]
     expires_at: datetime
 
 
@@ -96,7 +95,6 @@ def urls(export: Published, job: Job, link: Link, signer: Signer, now: datetime)
         download=url(one_file_name(export.manifest)),
         manifest=url(MANIFEST),
         files={name: url(name) for name in export.part_names},
-        descriptions={name: url(name) for name in export.description_names},
         expires_at=link.expires_at,
     )
 

@@ -1,4 +1,4 @@
-"""An export as one file, as ``downloadUrl`` gives it, and each of its files alone (contract, section 4).
+"""An export as one file, as ``downloadUrl`` gives it, its parts, and the manifest (contract, section 4).
 
 JSON Lines: all parts one after the other. CSV of one data type: the same with the header once. CSV of
 several: a stored zip of the export's directory, which ``verify`` accepts once it is unpacked.
@@ -21,7 +21,6 @@ _MEDIA_TYPES = {
     "jsonl": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
-    "md": "text/markdown; charset=utf-8",
 }
 _MOST_HEADER_BYTES = 1 << 16
 
@@ -43,7 +42,7 @@ def _is_zip(manifest: Manifest) -> bool:
 
 
 def assembled(export: Published, name: str) -> Assembled:
-    """What is sent under ``name``: the export as one file, or one of its files.
+    """What is sent under ``name``: the export as one file, one of its parts, or the manifest.
 
     Raises:
         NotFound: if the export has nothing of that name.
@@ -57,7 +56,7 @@ def assembled(export: Published, name: str) -> Assembled:
         if name in hashes:
             path = export.folder / name
             return Assembled(_flat(export, name), media_type(name), hashes[name], [of_file(path)])
-        if name in (MANIFEST, *export.description_names):
+        if name == MANIFEST:
             path = export.folder / name
             tag = hashlib.sha256(path.read_bytes()).hexdigest()
             return Assembled(_flat(export, name), media_type(name), tag, [of_file(path)])
