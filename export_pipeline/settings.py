@@ -9,7 +9,8 @@ from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from export_pipeline.errors import InvalidSetting
 
@@ -92,6 +93,14 @@ class Settings(BaseModel):
     fault_point: str = Field(
         "", description="For tests of recovery: the point at which the process ends itself"
     )
+
+    @field_validator("home")
+    @classmethod
+    def _fits_in_locations(cls, home: Path) -> Path:
+        # Tables and databases name their files by locations in which these mean something else.
+        if set(str(home.expanduser().absolute())) & set("?#\t\r\n"):
+            raise PydanticCustomError("home", "its path must hold no `?`, no `#`, no tab and no line end")
+        return home
 
     @cached_property
     def close_delay(self) -> timedelta:

@@ -1,5 +1,6 @@
 """An export into a directory of the caller's choice (contract, section 9, ``export``)."""
 
+import json
 import secrets
 from concurrent.futures import Executor
 from datetime import date, datetime
@@ -8,9 +9,9 @@ from pathlib import Path
 from export_pipeline.errors import Conflict, DamagedData, InvalidRequest
 from export_pipeline.exports.assembly import KeptDay
 from export_pipeline.exports.daily import live_daily
-from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.layout import MANIFEST, descriptions
 from export_pipeline.exports.making import Kept, Sources, Waiting, make, seal, workers
-from export_pipeline.exports.manifest import Manifest
+from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
 from export_pipeline.exports.publishing import publish, room, scratch
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.writing import Progress
@@ -99,9 +100,21 @@ def _checked(out: Path, settings: Settings, overwrite: bool) -> Path:
                 f"out is {out}, which is not empty; it must be absent or empty, or overwriting asked for",
                 field="out",
             )
-        if not (final / MANIFEST).is_file():
+        if not _holds_only_an_export(final):
             raise Conflict(
                 f"out is {out}, which holds something else than an export; only an export is overwritten",
                 field="out",
             )
     return final
+
+
+def _holds_only_an_export(folder: Path) -> bool:
+    """Whether everything in ``folder`` can go; other programs have a ``manifest.json`` too."""
+    try:
+        manifest = from_json(json.loads((folder / MANIFEST).read_bytes()))
+    except (OSError, ValueError, RecursionError, InvalidManifest):
+        return False
+    own = {MANIFEST, *(file.name for file in manifest.files)}
+    own |= {name for data_type in manifest.data_types for name in descriptions(data_type)}
+    inside = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return all(path.relative_to(folder).as_posix() in own for path in inside)

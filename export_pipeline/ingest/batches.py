@@ -6,6 +6,7 @@ with the same rows; what comes after is finished from what the commit carries. A
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ class Ingest:
         batch = self._ledger.take_batch(target, PATHS, [file.name for file in files], now)
         faults.reach(self._settings, "ingest.taken")
         with self._given_up_on_failure(batch, now):
-            self._store_lines(batch, LineReader(files).chunks(), [file.name for file in files])
+            self._store_lines(batch, LineReader(files).chunks(), list(map(_shown, files)))
         self._end(batch, now)
 
     def take_quarantined(self, entry: Quarantined, now: datetime) -> None:
@@ -89,7 +90,7 @@ class Ingest:
     def _run_landing(self, batch: Batch, now: datetime) -> None:
         files = landing.claim(self._settings, batch.target, batch.id, batch.files)
         faults.reach(self._settings, "ingest.claimed")
-        self._store_lines(batch, LineReader(files).chunks(), [file.name for file in files])
+        self._store_lines(batch, LineReader(files).chunks(), list(map(_shown, files)))
         self._end(batch, now)
 
     def recover(self, now: datetime) -> None:
@@ -183,6 +184,11 @@ def exclusively(
         run = Ingest(settings, store, ledger, read)
         run.recover(now)
         yield run
+
+
+def _shown(file: Path) -> str:
+    """The name of ``file`` as text; a name may hold any bytes."""
+    return os.fsencode(file.name).decode("utf-8", "backslashreplace")
 
 
 def _runs(days: Sequence[date]) -> list[tuple[date, date]]:

@@ -85,7 +85,7 @@ def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) 
         for name in names:
             if name not in present:
                 try:
-                    (place / name).rename(claimed / name)
+                    _move(place / name, claimed / name)
                 except FileNotFoundError:
                     continue
         flush(claimed)
@@ -95,6 +95,15 @@ def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) 
             f"{place} cannot be written: {error.strerror}; ingest must be able to move and remove its files"
         ) from None
     return claimed_files(settings, target, batch_id)
+
+
+def _move(file: Path, to: Path) -> None:
+    if file.is_symlink() and not file.readlink().is_absolute():
+        # A relative link would point elsewhere from another folder.
+        to.symlink_to(file.parent.absolute() / file.readlink())
+        file.unlink()
+    else:
+        file.rename(to)
 
 
 def claimed_files(settings: Settings, target: str, batch_id: str) -> list[Path]:

@@ -54,7 +54,7 @@ class Store:
             return SqlCatalog(
                 NAMESPACE,
                 uri=f"sqlite:///{self._settings.catalog_file}?timeout={BUSY_SECONDS}",
-                warehouse=self._settings.store.as_uri(),
+                warehouse=f"file://{self._settings.store}",  # PyIceberg decodes no "%20"
             )
 
     def table(self, name: str) -> Table:

@@ -88,6 +88,17 @@ def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.Mo
     assert "EXPORT_PIPELINE_WORKERS is 'many'" in result.err
 
 
+@pytest.mark.parametrize("name", ["what?", "a#b", "a\nb"])
+def test_a_root_that_locations_cannot_name_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("EXPORT_PIPELINE_HOME", str(tmp_path / name))
+    result = run("status")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "EXPORT_PIPELINE_HOME is" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_setting_that_does_not_exist_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_PIPELINE_WORKRES", "2")
     assert "EXPORT_PIPELINE_WORKRES is not a setting" in run("status").err

@@ -111,6 +111,26 @@ def test_overwriting_replaces_an_export_as_a_whole(land: Land, export: Export, t
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
 
 
+def test_overwriting_never_removes_what_another_program_calls_a_manifest(
+    export: Export, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text('{"name": "web app"}')
+    with pytest.raises(Conflict, match="something else than an export"):
+        export(out, overwrite=True)
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+
+
+def test_overwriting_never_removes_what_was_put_beside_an_export(export: Export, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(out)
+    (out / "events" / "notes.txt").write_text("mine")
+    with pytest.raises(Conflict, match="something else than an export"):
+        export(out, overwrite=True)
+    assert (out / "events" / "notes.txt").read_text() == "mine"
+
+
 def test_overwriting_never_removes_what_is_no_export(export: Export, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")

@@ -157,6 +157,20 @@ def test_more_than_a_batch_holds_is_taken_in_several(settings, store, ledger):
     assert sorted({row["batchSequence"] for row in stored(store)}) == [1, 2, 3]
 
 
+def test_a_name_that_is_no_text_keeps_nothing_out(settings, store, take):
+    name = os.fsdecode(b"bad\xff.jsonl")
+    land(settings, name, lines(1) + "{\n")
+    assert take() == Counts(received=2, accepted=1, rejected=1)
+    assert (kept(settings)[0]["file"], left_over(settings)) == ("bad\\xff.jsonl", [])
+
+
+def test_a_relative_link_is_taken_and_what_it_names_is_kept(settings, take):
+    real = land(settings, "_real", lines(1))
+    (settings.landing / "events" / "a.jsonl").symlink_to("_real")
+    assert take() == Counts(received=1, accepted=1)
+    assert real.read_text() == lines(1)
+
+
 def test_a_second_file_of_the_same_name_is_another_file(settings, store, take):
     land(settings, "a.jsonl", lines(1))
     assert take().accepted == 1

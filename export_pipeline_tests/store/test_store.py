@@ -115,3 +115,12 @@ def test_files_are_sorted_by_time_in_row_groups_that_windows_can_skip(store: Sto
     [path] = store.files(EVENTS)
     groups = pq.ParquetFile(Path(path)).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [32_768, 32_768, 4_464]
+
+
+def test_files_of_tables_stay_under_a_root_with_any_name(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "a b%20ü[1]'")
+    store = Store(settings)
+    store.append(EVENTS, [table([row(1)])], {"batch": "b1"})
+    assert read(store).num_rows == 1
+    assert all(Path(path).is_relative_to(settings.store) for path in store.files(EVENTS))
+    assert list(tmp_path.iterdir()) == [settings.root]
