@@ -1,0 +1,115 @@
+"""The quick look at lines of JSONL calls right only what a parser finds right, and finds the same in it."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.jsonlines import prove, texts
+from export_pipeline.exports.rows import check
+from export_pipeline_tests.rows import row
+
+
+def line(n: int, data_type: str = "events", **changes: Any) -> bytes:
+    stored = row(n, data_type) | changes
+    values = {f.name: stored.get(f.name) for f in DATA_TYPES[data_type].incoming_fields}
+    for name in ("timestamp", "receivedAt"):
+        moment = values[name]
+        if isinstance(moment, datetime):
+            values[name] = moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{n % 999 + 1:03d}Z"
+    values["data"] = json.loads(stored["data"])
+    return (json.dumps(values | {"dataType": data_type}, separators=(",", ":")) + "\n").encode()
+
+
+def proven(content: bytes, data_type: str = "events") -> list[bool]:
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n")) + 1
+    found: list[bool] = prove(DATA_TYPES[data_type], content, ends).lines.tolist()
+    return found
+
+
+@pytest.mark.parametrize("data_type", DATA_TYPES)
+@pytest.mark.parametrize(
+    "data",
+    [
+        "{}",
+        '{"a":1}',
+        '{"a":{"b":[1,null],"c":"x"},"d":[true,"\\"\\u00e9"]}',
+        '{"x":-0.5e+3,"userId":"\\":"}',
+    ],
+)
+def test_usual_lines_need_no_parser(data_type: str, data: str) -> None:
+    content = b"".join(line(n, data_type, data=data) for n in range(20))
+    assert proven(content, data_type) == [True] * 20
+    assert check(data_type, "jsonl", content).problems == []
+
+
+@pytest.mark.parametrize("data", ['{"a":[[[1]]]}', '{"a":"\\ud83d\\ude00"}', '{"a":{"b":{"c":1}}}'])
+def test_unusual_data_is_left_to_the_parser_and_found_right(data: str) -> None:
+    content = b"".join(line(n, data=data if n == 7 else "{}") for n in range(20))
+    assert proven(content) == [n != 7 for n in range(20)]
+    found = check("events", "jsonl", content)
+    assert (found.rows, found.problems) == (20, [])
+
+
+@pytest.mark.parametrize("name", ["2024-02-29", "1999-12-31", "0001-01-01", "2100-02-28"])
+@pytest.mark.parametrize("clock", ["00:00:00Z", "23:59:59.999Z", "12:34:56.001Z"])
+def test_instants_are_those_that_are_written(name: str, clock: str) -> None:
+    text = f"{name}T{clock}"
+    content = line(1, timestamp=text, eventId="abc")
+    found = prove(DATA_TYPES["events"], content, np.array([len(content)]))
+    expected = datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime(1970, 1, 1, tzinfo=UTC)
+    assert found.lines.all()
+    assert found.us[0] == expected.days * 86_400_000_000 + expected.seconds * 10**6 + expected.microseconds
+    assert texts(content, found.ids, found.id_ends).to_pylist() == ["abc"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2023-02-29T12:00:00Z", "2100-02-29T12:00:00Z", "2026-13-01T12:00:00Z", "2026-00-10T12:00:00Z",
+        "2026-04-31T12:00:00Z", "2026-01-00T12:00:00Z", "2026-11-20T24:00:00Z", "2026-11-20T12:60:00Z",
+        "2026-11-20T12:00:60Z", "2026-11-20 12:00:00Z", "2026-11-20T12:00:00.000Z", "2026-11-20T12:00:00.12Z",
+        "2026-11-20T12:00:00", "2026-11-20T12:00:00z", "2026/11-20T12:00:00Z", "2026-11-2:T12:00:00Z",
+    ],
+)  # fmt: skip
+def test_what_is_no_instant_of_the_contract_is_a_problem(text: str) -> None:
+    content = line(0) + line(1, timestamp=text) + line(2)
+    assert proven(content) == [True, False, True]
+    assert check("events", "jsonl", content).problems[0].row == 2
+
+
+def test_rows_of_several_days_keep_their_days() -> None:
+    days = [f"2026-{month:02d}-01T00:00:00Z" for month in range(1, 13)]
+    content = b"".join(line(n, timestamp=day) for n, day in enumerate(days))
+    found = check("events", "jsonl", content)
+    assert (found.problems, [str(day) for day in found.days]) == ([], [day[:10] for day in days])
+
+
+@given(place=st.integers(0, 10**6), change=st.binary(max_size=3), cut=st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_no_damaged_line_is_called_right(place: int, change: bytes, cut: int) -> None:
+    whole = line(1, data='{"a":{"b":1},"c":"x\\"y"}')
+    at = place % len(whole)
+    damaged = whole[:at] + change + whole[at + cut :]
+    ends = np.flatnonzero(np.frombuffer(damaged, np.uint8) == ord("\n")) + 1
+    try:
+        damaged.decode()
+    except UnicodeDecodeError:
+        return
+    if not len(ends):
+        return
+    kind = DATA_TYPES["events"]
+    found = prove(kind, damaged, ends)
+    begins = [0, *ends[:-1].tolist()]
+    for right, us, begin, end in zip(found.lines, found.us, begins, ends.tolist(), strict=True):
+        if right:
+            values = json.loads(damaged[begin:end])
+            assert list(values) == [f.name for f in kind.row_fields]
+            assert values["event"] in kind.event
+            moment = datetime.fromisoformat(values["timestamp"].replace("Z", "+00:00"))
+            assert int(us) == round(moment.timestamp() * 1000) * 1000
