@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import rows as second_reader
+from export_pipeline_tests import rows as made
 from export_pipeline_tests.exports.encoded import DAY, at, content
 
 TEXTS = st.one_of(
@@ -132,3 +133,15 @@ def assert_cell(value: Any, cell: str) -> None:
         assert cell == (f"'{value}" if value[:1] in tuple("=+-@\t\r") else value)
     else:
         assert json.loads(cell) == value
+
+
+@pytest.mark.parametrize("one_instant_each", [False, True])
+def test_ids_that_look_like_defused_formulas_are_in_order(tmp_path: Path, one_instant_each: bool) -> None:
+    ids = ["\t", "\r", "'", "'+1", "'=x", "'=x1", "'@", "+1", "-", "=x", "@", "A"]
+    ids += [f"{first}{rest}" for first in "'+-=@" for rest in ("'", "'=", "=", "+", "-1")]
+    rows = [
+        made.row(number, eventId=id, timestamp=at(12) + timedelta(seconds=number * one_instant_each))
+        for number, id in enumerate(sorted(set(ids)))
+    ]
+    lines = content(tmp_path, rows, "events", "csv")
+    checked("events", "csv", lines.partition(b"\n")[2], len(rows))
