@@ -121,7 +121,7 @@ def export(
 def verify(output: Output, path: Path, manifest: Path | None) -> int:
     """Check an export, or every export below a folder, or a downloaded file, against its manifest.
 
-    The reader shares no code with the writer. Exit code 1 if anything is wrong.
+    The reader is not the writer: other code, other libraries. Exit code 1 if anything is wrong.
     """
     from export_pipeline.delivery.checking import verify_file
     from export_pipeline.exports import verify as run

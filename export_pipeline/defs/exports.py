@@ -7,7 +7,7 @@ import dagster as dg
 
 from export_pipeline.days import MAX_RANGE_DAYS, utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
-from export_pipeline.defs.failures import in_words
+from export_pipeline.defs.failures import in_words, told_in_words
 from export_pipeline.defs.partitions import daily
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
@@ -76,7 +76,7 @@ def _export_asset(settings: Settings, data_type: DataType, format_: str) -> dg.A
 
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     descriptions = {
-        READ_BACK: "A reader that shares no code with the writer found rows, hashes, schema and order right.",
+        READ_BACK: "Other code and libraries than the writer's found rows, hashes, schema and order right.",
         ROW_COUNT: "The files of each day hold as many rows as the ledger counts for the day.",
         VOLUME: "Each day has rows, and at least a tenth of the median of the seven days before.",
     }
@@ -165,8 +165,12 @@ def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:
         "sha256": dg.MetadataValue.md("\n".join(f"- {f.name}: `{f.sha256}`" for f in manifest.files)),
         "directory": dg.MetadataValue.path(export.path),
         "manifest": dg.MetadataValue.path(export.path / MANIFEST),
-        "preview": dg.MetadataValue.md(preview(export.path, manifest).to_markdown(index=False)),
+        "preview": dg.MetadataValue.md(told_in_words(lambda: _preview(export))),
     }
+
+
+def _preview(export: DailyExport) -> str:
+    return str(preview(export.path, export.manifest).to_markdown(index=False))
 
 
 def _told(export: DailyExport) -> str:

@@ -26,6 +26,7 @@ from export_pipeline.store.tables import TABLE_OF
 
 BATCH_ROWS = 1_000_000
 _MEMORY = "512MB"
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -35,7 +36,8 @@ def ingest_database(
     """Take the rows of the database at ``path`` that are new since the last time.
 
     Rows received in the ``duckdb_overlap_minutes`` before are read again, as they can become visible late;
-    what was taken already is refused as duplicate. A run that is killed is put right by the next.
+    what was taken already is refused as duplicate. Rows that do not say when they were received are taken the
+    first time only, as later ones cannot be told from them. A run that is killed is put right by the next.
 
     Raises:
         InvalidRequest: if ``path`` is no DuckDB database with tables like ours.
@@ -50,10 +52,13 @@ def ingest_database(
     ):
         for target in database.targets():
             read_to = ledger.read_to(source, target)
+            file = scratch / f"{TABLE_OF[target]}.jsonl"
+            if read_to is None and database.write_undated(target, file):
+                run.take_paths(target, [file], now or utc_now())
+                ledger.move_watermark(source, target, _EPOCH)
             after = read_to - overlap if read_to else None
             while until := database.next_until(target, after):
                 taken_at = now or utc_now()
-                file = scratch / f"{TABLE_OF[target]}.jsonl"
                 database.write(target, after, until, file)
                 run.take_paths(target, [file], taken_at)
                 # An instant in the future must not make what comes before it look old.
@@ -142,14 +147,21 @@ class Database:
     def write(self, target: str, after: datetime | None, until: datetime, to: Path) -> None:
         """Write the rows received in ``(after, until]`` to ``to``, one JSON object a line."""
         received = self._received(target)
+        self._copy(target, f"{_after(received, after)} and {received} <= {_constant(until)}", to)
+
+    def write_undated(self, target: str, to: Path) -> bool:
+        """Write the rows that do not say when they were received to ``to``; whether there are any."""
+        return self._copy(target, f"{self._received(target)} is null", to) > 0
+
+    def _copy(self, target: str, condition: str, to: Path) -> int:
         columns = ", ".join(
             f"{_as_landed(name, kind)} as {quoted(name)}" for name, kind in self._columns(target).items()
         )
-        self._connection.execute(
-            f"copy (select {columns} from {_table(target)} "
-            f"where {_after(received, after)} and {received} <= {_constant(until)}) "
+        copied = self._connection.execute(
+            f"copy (select {columns} from {_table(target)} where {condition}) "
             f"to {literal(str(to))} (format json)"
-        )
+        ).fetchone()
+        return int(copied[0]) if copied else 0
 
     def _columns(self, target: str) -> dict[str, str]:
         described = self._connection.execute(f"describe {_table(target)}").fetchall()

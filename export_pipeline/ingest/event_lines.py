@@ -17,8 +17,8 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 """A timestamp further after ``receivedAt`` is set to ``receivedAt`` (contract, section 2)."""
 
 RECEIVED_TOLERANCE = timedelta(days=2)
-"""A ``receivedAt`` further after the instant of taking cannot be true and is set to that instant; without
-this, a wrong clock could place rows on a day that does not close for years."""
+"""A ``receivedAt`` further after the instant of taking cannot be true; it is set to that instant and counted
+as clamped. Without this, a wrong clock could place rows on a day that does not close for years."""
 
 
 def event_validation(data_type: DataType, taken_at: datetime, retention_days: int) -> Validation:
@@ -38,7 +38,10 @@ def event_validation(data_type: DataType, taken_at: datetime, retention_days: in
         reading["lifted"] = f"case when {absent} then {nested} end"
     received = f"coalesce({rules.read_of('receivedAt')}, {_moment(taken_at)})"
     latest = f"{_moment(taken_at)} + {_interval(RECEIVED_TOLERANCE)}"
-    receiving = {"received": f"case when {received} > {latest} then {_moment(taken_at)} else {received} end"}
+    receiving = {
+        "ahead": f"{received} > {latest}",
+        "received": f"case when {received} > {latest} then {_moment(taken_at)} else {received} end",
+    }
     happened = f"coalesce({rules.read_of('timestamp')}, received)"
     clamping = {"late": f"{happened} > received + {_interval(CLOCK_TOLERANCE)}"}
     happening = {"happened": f"case when late then received else {happened} end"}
@@ -70,7 +73,7 @@ def event_validation(data_type: DataType, taken_at: datetime, retention_days: in
         # Our own exports name their data type in each row and can be taken in again.
         unknown_keys=f"unknown_keys + coalesce({rules.value('dataType')} <> {own_name}, false)::integer",
         drift=_drift(data_type),
-        clamped="late",
+        clamped="late or ahead",
     )
 
 
@@ -117,6 +120,7 @@ def _plain(
         f"({rules.value('receivedAt')} is null or {rules.read_of('receivedAt')} is not null)",
         f"happened >= timestamp '{oldest_kept_day(taken_at, retention_days)} 00:00:00'",
         "not late",
+        "not ahead",
     ]
     if need_content:
         conditions.append(f"(\"contentId\" <> '' or event not in ({need_content}))")

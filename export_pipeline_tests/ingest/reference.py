@@ -150,8 +150,8 @@ def judge(raw: bytes, data_type: str, taken_at: datetime, retention_days: int) -
             values["currentTime"] = _finite(data.pop("currentTime"))
     taken = milliseconds(taken_at)
     received = instant(known["receivedAt"]) if known["receivedAt"] is not None else taken
-    if received > taken + 2 * 86_400_000:
-        received = taken
+    ahead = received > taken + 2 * 86_400_000
+    received = taken if ahead else received
     happened = instant(known["timestamp"]) if known["timestamp"] is not None else received
     clamped = happened > received + 300_000
     happened = received if clamped else happened
@@ -162,7 +162,7 @@ def judge(raw: bytes, data_type: str, taken_at: datetime, retention_days: int) -
     if not known["eventId"]:
         values["eventId"] = "evt_" + hashlib.sha256(raw).hexdigest()[:32]
     drift = sum(_drifts(data.get(field.name), field.type) for field in event.fields)
-    return Row(values, unknown, drift, clamped)
+    return Row(values, unknown, drift, clamped or ahead)
 
 
 def _finite(value: Any, *, strict: bool = True) -> float | None:

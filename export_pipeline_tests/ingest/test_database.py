@@ -120,6 +120,16 @@ def test_a_row_from_the_future_hides_no_later_one(
     assert ids(settings, store) == ["evt_1", "evt_2"]
 
 
+def test_rows_that_do_not_say_when_they_were_received_are_taken_the_first_time(
+    settings: Settings, store: Store, ledger: Ledger, path: Path
+) -> None:
+    insert(path, 1, receivedAt=None)
+    insert(path, 2)
+    assert take(settings, store, ledger, path).counts["events"].accepted == 2
+    assert take(settings, store, ledger, path).counts["events"].received == 1
+    assert ids(settings, store) == ["evt_1", "evt_2"]
+
+
 def test_a_bad_row_is_quarantined_like_a_bad_line(
     settings: Settings, store: Store, ledger: Ledger, path: Path
 ) -> None:
