@@ -154,14 +154,14 @@ def variable(field: str) -> str:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of ``environ`` (default: this process's).
+    """The settings of ``environ`` (default: this process's). An empty variable is as good as none.
 
     Raises:
         InvalidSetting: naming the variable, its value and what would be right; also for a variable
             with the prefix that is no setting, so that a typing error is not silently a default.
     """
     environ = os.environ if environ is None else environ
-    given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    given = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
     known = {variable(field): field for field in Settings.model_fields}
     for name in sorted(given.keys() - known.keys()):
         raise InvalidSetting(f"{name} is not a setting; `export-pipeline settings` lists them", field=name)
@@ -181,7 +181,7 @@ def describe(settings: Settings, environ: Mapping[str, str] | None = None) -> li
             "name": field,
             "variable": variable(field),
             "value": str(settings.root if field == "home" else getattr(settings, field)),
-            "source": "environment" if variable(field) in environ else "default",
+            "source": "environment" if environ.get(variable(field)) else "default",
             "description": info.description or "",
         }
         for field, info in Settings.model_fields.items()

@@ -1,5 +1,7 @@
 """A deployment of its own for each test: settings on an empty state root, its store and ledger."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,10 @@ import pytest
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
+
+# The machine's zone must not matter: all times are UTC.
+os.environ["TZ"] = "America/New_York"
+time.tzset()
 
 
 @pytest.fixture

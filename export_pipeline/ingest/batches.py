@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from export_pipeline import faults, secrets
+from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.files import scratch_directory
 from export_pipeline.ingest import landing, quarantine
@@ -47,16 +48,40 @@ class Ingest:
         self._store = store
         self._ledger = ledger
         self._read = read
+        self._unusable: dict[str, DamagedData] = {}
         self.report = Report()
+
+    def is_blocked(self, target: str) -> bool:
+        """Whether a batch of ``target`` could not be read; until it can, no later one is taken."""
+        return target in self._unusable
+
+    def raise_unusable(self) -> None:
+        """Raise what kept batches from being read, if anything did, once all others are done."""
+        for error in self._unusable.values():
+            raise error
+
+    @contextmanager
+    def _keeping_apart(self, target: str) -> Iterator[None]:
+        # What cannot be read of one target must not keep the others from being taken.
+        try:
+            yield
+        except DamagedData as error:
+            self._unusable.setdefault(target, error)
+
+    def _check_free(self, target: str) -> None:
+        if self.is_blocked(target):
+            raise self._unusable[target]
 
     def take_landing(self, target: str, files: Sequence[str], now: datetime) -> None:
         """Take waiting files of ``target`` as a batch and remove them once it is stored."""
         batch = self._ledger.take_batch(target, LANDING, files, now)
         faults.reach(self._settings, "ingest.taken")
-        self._run_landing(batch, now)
+        with self._keeping_apart(target):
+            self._run_landing(batch, now)
 
     def take_paths(self, target: str, files: Sequence[Path], now: datetime) -> None:
         """Take ``files`` as a batch and keep them."""
+        self._check_free(target)
         batch = self._ledger.take_batch(target, PATHS, [file.name for file in files], now)
         faults.reach(self._settings, "ingest.taken")
         with self._given_up_on_failure(batch, now):
@@ -66,6 +91,7 @@ class Ingest:
     def take_quarantined(self, entry: Quarantined, now: datetime) -> None:
         """Take the lines of ``entry`` again as a batch; those rejected again stay in quarantine with it."""
         path = entry.path.relative_to(self._settings.quarantine).as_posix()
+        self._check_free(entry.target)
         batch = self._ledger.take_batch(entry.target, quarantine.REPLAY, [path], now)
         faults.reach(self._settings, "ingest.taken")
         names: list[str] = []
@@ -101,7 +127,8 @@ class Ingest:
             if self._store.committed(TABLE_OF[batch.target], batch.id) is not None:
                 self._end(batch, now)
             elif batch.source == LANDING:
-                self._run_landing(batch, now)
+                with self._keeping_apart(batch.target):
+                    self._run_landing(batch, now)
             else:
                 self._give_up(batch, now)
         landing.remove_stored(self._settings)
@@ -178,12 +205,14 @@ def exclusively(
     """A run of ingest while no other one runs, after what a dead one left was put right.
 
     Raises:
+        DamagedData: at the end, if files of a target could not be read; the other targets are done by then.
         StorageFull: if no room is left, in here or in the block.
     """
     with needing_space(settings.root), ledger.lock(LOCK):
         run = Ingest(settings, store, ledger, read)
         run.recover(now)
         yield run
+        run.raise_unusable()
 
 
 def _shown(file: Path) -> str:

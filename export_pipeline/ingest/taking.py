@@ -36,7 +36,7 @@ def ingest_landing(
     waiting = sum(file.size for target in TARGETS for file in waiting_files(settings, target))
     with exclusively(settings, store, ledger, now or utc_now(), _counting(progress, waiting)) as run:
         for target in TARGETS:
-            while files := waiting_files(settings, target):
+            while not run.is_blocked(target) and (files := waiting_files(settings, target)):
                 names = [file.path.name for file in files[: cut_batch(files, settings.batch_bytes)]]
                 run.take_landing(target, names, now or utc_now())
     return run.report

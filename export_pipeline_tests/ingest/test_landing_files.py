@@ -251,6 +251,27 @@ def test_a_landing_directory_that_cannot_be_written_is_told_and_nothing_is_lost(
     assert [file.path.name for file in waiting_files(read_only_landing, "events")] == ["a.jsonl"]
 
 
+def test_a_file_that_cannot_be_read_keeps_only_its_own_data_type_from_being_taken(
+    settings, store, ledger, take
+):
+    folder = settings.landing / "events"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").symlink_to("/proc/self/mem")
+    for number in (1, 2):
+        land(settings, f"{number}.jsonl", lines(1), "ads")
+        land(settings, f"{number}.jsonl", lines(1))
+        with pytest.raises(
+            DamagedData, match=r"a.jsonl cannot be read: .*; make it readable or move it away"
+        ):
+            take()
+    assert ledger.totals()["ads"][0].received == 2
+    assert "events" not in ledger.totals()
+    for path in folder.glob(".taken-*/a.jsonl"):
+        path.unlink()
+    take()
+    assert ledger.totals()["events"][0].received == 2
+
+
 def test_no_user_id_is_in_a_reason_or_a_name(settings, take):
     land(
         settings,
