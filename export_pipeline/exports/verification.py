@@ -50,10 +50,12 @@ def verify(path: Path) -> VerifyReport:
 
 def export_problems(folder: Path) -> list[str]:
     """What is wrong with the export in ``folder``; sentences that begin with a name relative to it."""
+    if (folder / MANIFEST).exists() and not (folder / MANIFEST).is_file():
+        return [f"{MANIFEST} is no file"]
     try:
         written = (folder / MANIFEST).read_bytes()
         manifest = from_json(json.loads(written))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         return [f"{MANIFEST} cannot be read as JSON: {error}"]
     except InvalidManifest as error:
         return [f"{MANIFEST} is not as it must be: {error}"]
@@ -99,6 +101,8 @@ def differences(entry: FileEntry, path: Path, found: Content) -> list[str]:
 
 def _read(folder: Path, file: FileEntry, manifest: Manifest) -> tuple[Content, list[str]]:
     path = folder / file.name
+    if path.exists() and not path.is_file():
+        return Content(), ["is no file"]  # a pipe or a device would be read for ever
     try:
         content = read_part(path, file.data_type, manifest.format, manifest.compression)
         return content, differences(file, path, content)

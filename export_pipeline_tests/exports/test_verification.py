@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -224,3 +225,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DailyExport]:
     store, ledger = Store(home), Ledger(home)
     land_rows(store, ledger, [row(n) for n in range(20)], "events")
     return {format: export_rows(home, store, ledger, format=format) for format in PART}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "part"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_a_problem_and_not_read(
+    export: DailyExport, name: str, make: Callable[[Path], None]
+) -> None:
+    path = export.path / (name if name == "manifest.json" else export.manifest.files[0].name)
+    path.unlink()
+    make(path)
+    assert f"{path.relative_to(export.path)} is no file" in problems(export)
+
+
+def test_a_manifest_nested_too_deep_is_a_problem(export: DailyExport) -> None:
+    (export.path / "manifest.json").write_text("[" * 100_000)
+    assert "manifest.json cannot be read as JSON" in problems(export)
