@@ -170,7 +170,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = variable(str(first["loc"][0]))
-        raise InvalidSetting(f"{name} is {first['input']!r}: {first['msg']}", field=name) from None
+        right = first["msg"].replace("Input should", "it must", 1)
+        raise InvalidSetting(f"{name} is {first['input']!r}; {right}", field=name) from None
 
 
 def describe(settings: Settings, environ: Mapping[str, str] | None = None) -> list[dict[str, str]]:

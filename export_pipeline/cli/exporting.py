@@ -75,7 +75,7 @@ def export(
     values = {
         "startDate": start,
         "endDate": end,
-        "dataTypes": data_types.split(","),
+        "dataTypes": [name.strip() for name in data_types.split(",")],
         "format": format_,
         "compression": compression,
         "filters": {name: wanted for name, wanted in filters.items() if name in given},

@@ -227,7 +227,7 @@ def _file_entry(value: object) -> FileEntry:
             _same(entry[key], None, f"files.{key}")
             instants.append(None)
     return FileEntry(
-        _text(entry["name"], "files.name"),
+        _inside(entry["name"], "files.name"),
         _one_of(entry["dataType"], tuple(DATA_TYPES), "files.dataType"),
         rows,
         _count(entry["bytes"], "files.bytes"),
@@ -254,6 +254,13 @@ def _text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidManifest(f"{name} is {value!r}; it must be a non-empty string")
     return value
+
+
+def _inside(value: object, name: str) -> str:
+    text = _text(value, name)
+    if text.startswith("/") or ".." in text.split("/"):
+        raise InvalidManifest(f"{name} is {text!r}; it must be a path inside the export")
+    return text
 
 
 def _one_of(value: object, choices: tuple[str, ...], name: str) -> str:

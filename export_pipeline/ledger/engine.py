@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 
+from export_pipeline.databases import opening
 from export_pipeline.locks import lock
 from export_pipeline.settings import Settings
 
@@ -15,15 +16,20 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def connect(settings: Settings) -> Engine:
-    """An engine on the ledger, migrated to the newest revision."""
+    """An engine on the ledger, migrated to the newest revision.
+
+    Raises:
+        DamagedData, TransientError: see ``databases.opening``.
+    """
     settings.ledger_file.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(f"sqlite:///{settings.ledger_file}", connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     newest = max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
-    if _revision(engine) != newest:
-        with lock(settings, "migration"):
-            _upgrade(engine)
+    with opening(settings.ledger_file, settings):
+        if _revision(engine) != newest:
+            with lock(settings, "migration"):
+                _upgrade(engine)
     return engine
 
 

@@ -25,6 +25,7 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import OperationalError
 
+from export_pipeline.databases import opening
 from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
 from export_pipeline.files import flush
@@ -50,7 +51,7 @@ class Store:
     @cached_property
     def _catalog(self) -> SqlCatalog:
         self._settings.store.mkdir(parents=True, exist_ok=True)
-        with lock(self._settings, _LOCK):
+        with lock(self._settings, _LOCK), opening(self._settings.catalog_file, self._settings):
             return SqlCatalog(
                 NAMESPACE,
                 uri=f"sqlite:///{self._settings.catalog_file}?timeout={BUSY_SECONDS}",
