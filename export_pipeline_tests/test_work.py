@@ -24,8 +24,9 @@ from export_pipeline_tests.rows import NOON, row, table
 from export_pipeline_tests.work import CAN_COUNT_READING, Here, counted_reading, counted_steps
 
 FEW, MANY = 1_000, 9_000
-STEPS_A_ROW = 0.1
-"""Allowed for what grows with blocks of thousands of rows; what is done for each row is 1 or more."""
+STEPS_A_ROW = 0.3
+"""Allowed for what grows with blocks of thousands of rows, each some hundred steps; what is done for each row
+is 1 or more."""
 
 TABLE = DATA_TYPES["events"].table
 DAY = NOON.date()

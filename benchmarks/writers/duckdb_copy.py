@@ -30,6 +30,7 @@ def write(files: Sequence[str], data_type: str, format: str, compression: str, o
     parsed = f", json_extract_string(data, [{paths}]) as parsed" if format == "csv" else ""
     options = "format json" if format == "jsonl" else "format csv, header"
     with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
         connection.execute(
             f"copy (select {', '.join(columns)} from (select *{parsed} from {parquet(files)}) stored "
             f"order by stored.timestamp, stored.eventId) to {literal(out)} "

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.api.access import ACCESS
 from export_pipeline.days import utc_now
 from export_pipeline_tests.api.conftest import ROWS, Api, Serving
 
@@ -186,8 +187,12 @@ def test_the_21st_job_of_a_day_is_refused_until_tomorrow(serving: Serving, tmp_p
     assert 0 < int(answer.headers["Retry-After"]) <= 86401
 
 
-def test_no_answer_and_no_log_shows_the_users_of_a_filter(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+def test_no_answer_and_no_log_shows_the_users_of_a_filter(
+    api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", ACCESS.name)
+    # Dagster, in tests of the same process, switches off the loggers it does not know.
+    monkeypatch.setattr(ACCESS, "disabled", False)
     status = api.complete(filters={"userIds": ["user_00000001"]})
     assert status["filters"]["userCount"] == 1
     api.get("/v1/analytics/export/user_00000001")

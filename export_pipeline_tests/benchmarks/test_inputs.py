@@ -16,6 +16,7 @@ from export_pipeline_tests.benchmarks.conftest import ROWS
 def found(given: Input) -> tuple[int, int, int, int]:
     """Rows, different event ids, days, and rows received more than a minute before they happened."""
     with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
         row = connection.execute(
             "select count(*), count(distinct eventId), count(distinct timestamp::timestamp::date), "
             "count(*) filter (receivedAt::timestamp < timestamp::timestamp - interval 1 minute) "
