@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
     for name in ("rows", "rounds"):
         if (value := getattr(given, name)) is not None:
             plan = replace(plan, **{name: value})
+    plan.sweep()
     try:
         text = _measured(given.names or NAMES, plan)
     except ModuleNotFoundError as error:

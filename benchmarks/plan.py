@@ -1,8 +1,11 @@
 """How large the benchmarks are, and where their inputs and outputs lie."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+_OUTPUTS = "outputs-"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,23 @@ class Plan:
     @property
     def outputs(self) -> Path:
         """What is written and removed again; each run has its own."""
-        return self.workdir / f"outputs-{os.getpid()}"
+        return self.workdir / f"{_OUTPUTS}{os.getpid()}"
+
+    def sweep(self) -> None:
+        """Remove the outputs of runs that were killed."""
+        for path in self.workdir.glob(f"{_OUTPUTS}*"):
+            if not _lives(int(path.name.removeprefix(_OUTPUTS))):
+                shutil.rmtree(path)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def quick(workdir: Path) -> Plan:

@@ -1,5 +1,8 @@
 """The days that are measured on: as many rows as promised, no event twice, none outside its day."""
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import duckdb
 import pytest
 
 from benchmarks.inputs import DATA_TYPE, DAY, Input, many_days, multiplied_day, sampled_day
+from benchmarks.plan import Plan
 from benchmarks.writers import ours
 from export_pipeline.ledger import Ledger
 from export_pipeline.sql import parquet
@@ -55,3 +59,14 @@ def test_what_the_store_counts_is_exported_from_a_made_day(inputs: Path, day: In
     made = multiplied_day(inputs, day, 4)
     ours.write(str(made.home), DATA_TYPE, str(made.end), "jsonl", "gzip", str(tmp_path / "export"))
     assert (tmp_path / "export" / "manifest.json").exists()
+
+
+def test_outputs_of_a_killed_run_are_swept_and_those_of_a_live_one_kept(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", "pass"])
+    killed.wait()
+    plan = Plan(tmp_path)
+    left = tmp_path / f"outputs-{killed.pid}" / "export"
+    left.mkdir(parents=True)
+    plan.outputs.mkdir()
+    plan.sweep()
+    assert [path.name for path in tmp_path.iterdir()] == [f"outputs-{os.getpid()}"]
