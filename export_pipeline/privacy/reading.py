@@ -1,0 +1,59 @@
+"""Reading rows of people: a DuckDB connection of bounded memory, and plans made again when files go.
+
+What does not fit into memory spills to a folder below ``tmp`` that is gone with its process.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import duckdb
+
+from export_pipeline.errors import DamagedData, ExportPipelineError
+from export_pipeline.exports.publishing import scratch
+from export_pipeline.settings import Settings
+
+ATTEMPTS = 4
+SCRATCH = "read-"
+_MEMORY = "512MB"
+
+T = TypeVar("T")
+
+
+@contextmanager
+def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own, its zone UTC; closed when the block ends.
+
+    Raises:
+        StorageFull: if there is no room for what does not fit into memory.
+    """
+    with (
+        scratch(settings.tmp / "privacy", SCRATCH) as spill,
+        duckdb.connect(
+            config={
+                "threads": settings.workers,
+                "memory_limit": _MEMORY,
+                "temp_directory": str(spill),
+            }
+        ) as made,
+    ):
+        made.execute("set timezone = 'UTC'")
+        yield made
+
+
+def planned_again(read: Callable[[], T]) -> T:
+    """The result of ``read``, which plans the files it reads; done again if one is merged away meanwhile.
+
+    Raises:
+        DamagedData: if a file cannot be read each time.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return read()
+        except duckdb.IOException:
+            continue
+        except duckdb.Error as error:
+            # DuckDB's own text can quote values of rows, which no exception may show.
+            kind = type(error).__name__
+        raise ExportPipelineError(f"what is stored of people could not be read ({kind})")
+    raise DamagedData("a store file cannot be read; it is missing or is not what was written")
