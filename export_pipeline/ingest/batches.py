@@ -26,6 +26,7 @@ from export_pipeline.ingest.space import needing_space
 from export_pipeline.ingest.staging import Staging
 from export_pipeline.ingest.targets import validation_of
 from export_pipeline.ledger import Batch, Counts, Ledger
+from export_pipeline.ledger.suppressions import KEY
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -170,7 +171,7 @@ class Ingest:
     def _settle(self, target: str, staging: Staging) -> None:
         suppressions = self._ledger.suppressions()
         if suppressions.num_rows:
-            staging.suppress(suppressions, secrets.key(self._settings, "suppression"))
+            staging.suppress(suppressions, secrets.key(self._settings, KEY))
         staging.settle_repeated()
         table = TABLE_OF[target]
         if target in DATA_TYPES:

@@ -16,6 +16,7 @@ from export_pipeline.errors import Conflict
 from export_pipeline.ledger.answers import Answers
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
+from export_pipeline.ledger.erasures import Erasures
 from export_pipeline.ledger.jobs import Jobs
 from export_pipeline.ledger.keys import Keys
 from export_pipeline.ledger.links import Links
@@ -28,11 +29,13 @@ FIRST_VERSION = 1
 
 @dataclass(frozen=True)
 class DayState:
-    """The data version of a (data type, day), its rows, and when they changed last."""
+    """The data version of a (data type, day), its rows, when they changed last, and how many erasures
+    changed them."""
 
     version: int = 0
     rows: int = 0
     changed_at: datetime | None = None
+    erasures: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Ledger:
     def jobs(self) -> Jobs:
         """The export jobs."""
         return Jobs(self._settings, self._engine)
+
+    @cached_property
+    def erasures(self) -> Erasures:
+        """The requests to erase people."""
+        return Erasures(self._settings, self._engine)
 
     @cached_property
     def keys(self) -> Keys:
@@ -201,6 +209,7 @@ class Ledger:
                     data_versions.c.version,
                     data_versions.c.rows,
                     data_versions.c.changed_at,
+                    data_versions.c.erasures,
                 ).where(data_versions.c.data_type == data_type, data_versions.c.day.between(start, end))
             )
             states = {day: DayState(*state) for day, *state in rows}

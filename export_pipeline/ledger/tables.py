@@ -80,6 +80,7 @@ data_versions = Table(
     Column("version", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Column("erasures", Integer, nullable=False, server_default="0"),
 )
 
 suppressions = Table(
@@ -175,4 +176,40 @@ answers = Table(
     Column("created_at", Instant, nullable=False, index=True),
     Column("status", Integer),
     Column("data", JSON),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("state", String, nullable=False, index=True),
+    Column("pass_id", String, index=True),
+    Column("subject", String, nullable=False, index=True),
+    Column("person", LargeBinary),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("erased_at", Instant),
+    Column("watermark", BigInteger),
+    Column("ended_at", Instant),
+    Column("attempt", Integer, nullable=False),
+    Column("error_code", String),
+    Column("error_message", String),
+    Column("certificate", String),
+    CheckConstraint("state in ('queued', 'processing', 'complete', 'failed')", name="erasures_state"),
+    CheckConstraint("state <> 'failed' or error_code is not null", name="erasures_failed"),
+    CheckConstraint(
+        "state <> 'complete' or (person is null and certificate is not null)", name="erasures_complete"
+    ),
+)
+
+erasure_steps = Table(
+    "erasure_steps",
+    metadata,
+    Column("pass_id", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("result", JSON, nullable=False),
+    Column("done_at", Instant, nullable=False),
 )

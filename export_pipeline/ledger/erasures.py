@@ -1,0 +1,375 @@
+"""Erasure requests: who is to be erased, how far that is, and what was done (contract, section 6).
+
+``queued`` → ``processing`` → ``complete`` | ``failed``; ``failed`` → ``processing`` when what failed is tried
+again. Requests that wait together are worked on as one pass, which has the id of the first of them.
+
+The person is kept encrypted, and only until the erasure is complete; what stays is a keyed hash.
+"""
+
+import base64
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from cryptography.fernet import Fernet
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+
+from export_pipeline import secrets
+from export_pipeline.errors import Conflict, NotFound
+from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.suppressions import key_hash
+from export_pipeline.ledger.tables import data_versions, erasure_steps, erasures
+from export_pipeline.settings import Settings
+
+QUEUED, PROCESSING, COMPLETE, FAILED = "queued", "processing", "complete", "failed"
+STATES = (QUEUED, PROCESSING, COMPLETE, FAILED)
+OPEN = (QUEUED, PROCESSING)
+
+MAX_ATTEMPTS = 3
+MOST_TOGETHER = 100
+"""Requests worked on in one pass at most."""
+TIME_LIMIT = timedelta(days=30)
+
+_KEY = "filters"
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A request as the ledger holds it; instants are UTC.
+
+    ``pass_id`` is None until somebody began to work on it; ``subject`` the keyed hash of the user id;
+    ``erased_at`` the instant up to which events of the person are refused; ``watermark`` the sequence number
+    of the last batch that came before the erasure; ``certificate`` a path relative to the state root.
+    """
+
+    id: str
+    number: int
+    state: str
+    pass_id: str | None
+    subject: str
+    created_by: str
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    erased_at: datetime | None
+    watermark: int | None
+    ended_at: datetime | None
+    attempt: int
+    error_code: str | None
+    error_message: str | None
+    certificate: str | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The ids of who is to be erased, kept out of every representation; None: not resolved yet."""
+
+    user_id: str = field(repr=False)
+    own: tuple[str, ...] | None = field(default=None, repr=False)
+    contested: tuple[str, ...] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class DayChange:
+    """What an erasure did to a day of a data type: rows removed, and the data versions before and after."""
+
+    rows: int
+    before: int
+    after: int
+
+
+class Erasures:
+    """The erasure requests of one deployment; safe to share between threads."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+
+    def create(self, user_id: str, created_by: str, now: datetime, request_id: str | None = None) -> Erasure:
+        """Queue an erasure behind all that are there.
+
+        Args:
+            created_by: the id of a key, or ``command``.
+            request_id: its id; default: a new ``era_…``.
+        """
+        with self._engine.begin() as connection:
+            last = connection.execute(select(func.max(erasures.c.number))).scalar() or 0
+            row = connection.execute(
+                insert(erasures)
+                .values(
+                    id=request_id or new_id(),
+                    number=last + 1,
+                    state=QUEUED,
+                    subject=key_hash(self._settings, user_id),
+                    person=self._sealed(Subject(user_id)),
+                    created_by=created_by,
+                    created_at=now,
+                    due_at=now + TIME_LIMIT,
+                    attempt=0,
+                )
+                .returning(*erasures.c)
+            ).one()
+        return _erasure(row)
+
+    def get(self, request_id: str) -> Erasure:
+        """A request.
+
+        Raises:
+            NotFound: if there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(select(erasures).where(erasures.c.id == request_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no erasure {request_id[:80]!r}", field="requestId")
+        return _erasure(row)
+
+    def open(self) -> tuple[Erasure, ...]:
+        """The requests that are queued or processing, in the order in which they were made."""
+        return self._found(erasures.c.state.in_(OPEN))
+
+    def together(self, pass_id: str) -> tuple[Erasure, ...]:
+        """The requests of a pass, in the order in which they were made."""
+        return self._found(erasures.c.pass_id == pass_id)
+
+    def _found(self, condition: Any) -> tuple[Erasure, ...]:
+        with reading(self._engine) as connection:
+            query = select(erasures).where(condition).order_by(erasures.c.number)
+            return tuple(map(_erasure, connection.execute(query)))
+
+    def begin(self, request_id: str, now: datetime) -> tuple[Erasure, ...]:
+        """Begin an attempt at the pass of a request, made of all that wait if it is in none; who is in it.
+
+        Raises:
+            Conflict: if the request is complete.
+            NotFound: if there is none with this id.
+        """
+        self.get(request_id)
+        with self._engine.begin() as connection:
+            mine = erasures.c.id == request_id
+            if connection.execute(select(erasures.c.pass_id).where(mine)).scalar() is None:
+                waiting = (
+                    select(erasures.c.id)
+                    .where(erasures.c.state == QUEUED, erasures.c.pass_id.is_(None))
+                    .order_by((erasures.c.id != request_id), erasures.c.number)
+                    .limit(MOST_TOGETHER)
+                )
+                connection.execute(
+                    update(erasures).where(erasures.c.id.in_(waiting)).values(pass_id=request_id)
+                )
+            self._go_on(connection, request_id, now, attempt=erasures.c.attempt + 1)
+        return self.resume(request_id, now)
+
+    def resume(self, request_id: str, now: datetime) -> tuple[Erasure, ...]:
+        """The requests of a pass that was begun, being worked on from now on if they had failed.
+
+        Raises:
+            Conflict: if the request is complete, or no pass of it was begun.
+            NotFound: if there is none with this id.
+        """
+        request = self.get(request_id)
+        if request.state == COMPLETE:
+            raise Conflict(f"erasure {request_id} has ended; it is complete", field="requestId")
+        if request.pass_id is None:
+            raise Conflict(
+                f"erasure {request_id} was not begun; it has to be resolved first", field="requestId"
+            )
+        with self._engine.begin() as connection:
+            self._go_on(connection, request_id, now)
+        return tuple(each for each in self.together(request.pass_id) if each.state == PROCESSING)
+
+    def _go_on(self, connection: Connection, request_id: str, now: datetime, **to: Any) -> None:
+        pass_id = select(erasures.c.pass_id).where(erasures.c.id == request_id).scalar_subquery()
+        connection.execute(
+            update(erasures)
+            .where(erasures.c.pass_id == pass_id, erasures.c.state != COMPLETE)
+            .values(
+                state=PROCESSING,
+                started_at=func.coalesce(erasures.c.started_at, now),
+                ended_at=None,
+                error_code=None,
+                error_message=None,
+                **to,
+            )
+        )
+
+    def subject(self, request_id: str) -> Subject:
+        """Who a request is about.
+
+        Raises:
+            Conflict: if it is complete: nobody knows any more.
+        """
+        with reading(self._engine) as connection:
+            held = connection.execute(select(erasures.c.person).where(erasures.c.id == request_id)).scalar()
+        if held is None:
+            raise Conflict(f"erasure {request_id} has ended; it is complete", field="requestId")
+        return self._opened(held)
+
+    def unfinished(self, subject: str) -> tuple[Subject, ...]:
+        """What is known of a person, given by keyed hash, from all requests that are not complete."""
+        with reading(self._engine) as connection:
+            query = select(erasures.c.person).where(
+                erasures.c.subject == subject, erasures.c.person.is_not(None)
+            )
+            return tuple(map(self._opened, connection.execute(query).scalars()))
+
+    def keep_subject(self, request_id: str, subject: Subject) -> None:
+        """Keep what was found out about the person, encrypted; what tells it is erased later."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(erasures)
+                .where(erasures.c.id == request_id, erasures.c.state != COMPLETE)
+                .values(person=self._sealed(subject))
+            )
+
+    def date_from(self, pass_id: str, erased_at: datetime) -> datetime:
+        """Note the instant of a pass's erasure, if none is noted yet; the one noted."""
+        noted: datetime = self._once(pass_id, "erased_at", erased_at)
+        return noted
+
+    def reach_to(self, pass_id: str, watermark: int) -> int:
+        """Note the last batch that came before a pass's erasure, if none is noted yet; the one noted."""
+        return int(self._once(pass_id, "watermark", watermark))
+
+    def _once(self, pass_id: str, column: str, value: Any) -> Any:
+        of_pass = erasures.c.pass_id == pass_id
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(erasures).where(of_pass, erasures.c[column].is_(None)).values({column: value})
+            )
+            return connection.execute(select(erasures.c[column]).where(of_pass).limit(1)).scalar()
+
+    def step(self, pass_id: str, name: str) -> Mapping[str, Any] | None:
+        """The result of a step of a pass, None if it was not done."""
+        return self.steps(pass_id).get(name)
+
+    def steps(self, pass_id: str) -> dict[str, Mapping[str, Any]]:
+        """The results of all steps of a pass that were done, by name."""
+        with reading(self._engine) as connection:
+            query = select(erasure_steps).where(erasure_steps.c.pass_id == pass_id)
+            return {row.name: row.result for row in connection.execute(query)}
+
+    def note(self, pass_id: str, name: str, result: Mapping[str, Any], now: datetime) -> None:
+        """Note the result of a step, plain JSON without ids; it replaces that of a try before."""
+        with self._engine.begin() as connection:
+            self._note(connection, pass_id, name, result, now)
+
+    def _note(
+        self, connection: Connection, pass_id: str, name: str, result: Mapping[str, Any], now: datetime
+    ) -> None:
+        key = {"pass_id": pass_id, "name": name}
+        values = {"result": dict(result), "done_at": now}
+        where = [erasure_steps.c[column] == value for column, value in key.items()]
+        if not connection.execute(update(erasure_steps).where(*where).values(values)).rowcount:
+            connection.execute(insert(erasure_steps).values({**key, **values}))
+
+    def note_removed(
+        self,
+        pass_id: str,
+        name: str,
+        result: Mapping[str, Any],
+        data_type: str,
+        days: Mapping[date, int],
+        now: datetime,
+    ) -> None:
+        """Note, once, the rows that a pass removed from a data type, and raise the versions of those days.
+
+        The result is kept with ``days`` added: by day ``rows``, and data versions ``before`` and ``after``.
+
+        Args:
+            days: the days of which a row changed, with how many rows went.
+        """
+        with self._engine.begin() as connection:
+            done = select(erasure_steps.c.name).where(
+                erasure_steps.c.pass_id == pass_id, erasure_steps.c.name == name
+            )
+            if connection.execute(done).scalar() is not None:
+                return
+            changed = {}
+            for day, rows in sorted(days.items()):
+                version = connection.execute(
+                    update(data_versions)
+                    .where(data_versions.c.data_type == data_type, data_versions.c.day == day)
+                    .values(
+                        version=data_versions.c.version + 1,
+                        rows=data_versions.c.rows - rows,
+                        erasures=data_versions.c.erasures + 1,
+                        changed_at=now,
+                    )
+                    .returning(data_versions.c.version)
+                ).scalar()
+                if version is not None:
+                    changed[day.isoformat()] = {"rows": rows, "before": version - 1, "after": version}
+            self._note(connection, pass_id, name, {**result, "days": changed}, now)
+
+    def changed_days(self, pass_id: str, name: str) -> dict[date, DayChange]:
+        """What ``note_removed`` noted, by day."""
+        result = self.step(pass_id, name) or {}
+        return {
+            date.fromisoformat(day): DayChange(**change) for day, change in result.get("days", {}).items()
+        }
+
+    def complete(self, request_id: str, certificate: str, now: datetime) -> Erasure:
+        """End a request whose certificate was written, and forget who it was about.
+
+        Raises:
+            Conflict: if it is not being worked on.
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                update(erasures)
+                .where(erasures.c.id == request_id, erasures.c.state == PROCESSING)
+                .values(state=COMPLETE, certificate=certificate, ended_at=now, person=None)
+                .returning(*erasures.c)
+            ).one_or_none()
+            if row is not None:
+                # Requests for the same person that failed are fulfilled by this one.
+                connection.execute(
+                    update(erasures)
+                    .where(erasures.c.subject == row.subject, erasures.c.state == FAILED)
+                    .values(person=None)
+                )
+                return _erasure(row)
+        raise Conflict(
+            f"erasure {request_id} is {self.get(request_id).state}; it must be processing", field="requestId"
+        )
+
+    def fail(self, pass_id: str, code: str, message: str, now: datetime) -> None:
+        """End the requests of a pass that are not complete with an error; they can be tried again."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(erasures)
+                .where(
+                    or_(
+                        erasures.c.pass_id == pass_id,
+                        and_(erasures.c.id == pass_id, erasures.c.pass_id.is_(None)),
+                    ),
+                    erasures.c.state.in_(OPEN),
+                )
+                .values(state=FAILED, error_code=code, error_message=message, ended_at=now)
+            )
+
+    def _sealed(self, subject: Subject) -> bytes:
+        return self._fernet().encrypt(json.dumps([subject.user_id, subject.own, subject.contested]).encode())
+
+    def _opened(self, held: bytes) -> Subject:
+        user_id, own, contested = json.loads(self._fernet().decrypt(held))
+        return Subject(user_id, _ids(own), _ids(contested))
+
+    def _fernet(self) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
+
+
+def new_id() -> str:
+    """An id for a request."""
+    return f"era_{uuid.uuid4().hex[:24]}"
+
+
+def _ids(ids: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if ids is None else tuple(ids)
+
+
+def _erasure(row: Row[Any]) -> Erasure:
+    return Erasure(**{name: value for name, value in row._mapping.items() if name != "person"})
