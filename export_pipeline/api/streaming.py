@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from export_pipeline.delivery.pieces import Assembled
+from export_pipeline.pieces import Assembled
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 

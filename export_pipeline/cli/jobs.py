@@ -1,4 +1,4 @@
-"""Commands over export jobs: ``jobs list``, ``show``, ``cancel``."""
+"""Commands over export jobs: ``jobs list``, ``show``, ``links``, ``cancel``."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def jobs() -> None:
-    """Look at exports that were asked for, and cancel them."""
+    """Look at exports that were asked for, hand out links to their files, cancel them."""
 
 
 @jobs.command("list")
@@ -74,6 +74,38 @@ def show(output: Output, job_id: str) -> None:
     ledger = Ledger(settings)
     document = _shown(settings, ledger, ledger.jobs.get(job_id, utc_now()))
     output.show(document, lambda: _text(document))
+
+
+@jobs.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--revoke", is_flag=True, help="End every link to the job's files at once, and make none.")
+@json_option
+@pass_output
+def links(output: Output, job_id: str, revoke: bool) -> None:
+    """Make fresh signed URLs to the files of a complete job, or revoke all there are."""
+    from export_pipeline.api.jobs import completed
+    from export_pipeline.days import utc_now
+    from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, new_link, urls
+    from export_pipeline.delivery.published import published
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.settings import load
+
+    settings, now = load(), utc_now()
+    ledger = Ledger(settings)
+    job = ledger.jobs.get(job_id, now)
+    if revoke:
+        count = ledger.links.revoke(job.id, now)
+        output.show({"jobId": job.id, "revoked": count}, f"{count} links of {job.id} are revoked")
+        return
+    export = published(settings, job)
+    signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
+    document = {
+        "jobId": job.id,
+        **completed(export, urls(export, job, new_link(ledger, job, now), signer, now)),
+    }
+    output.show(
+        document, lambda: "\n".join(f"{name}: {document[name]}" for name in document if name != "files")
+    )
 
 
 @jobs.command()

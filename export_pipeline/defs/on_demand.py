@@ -17,7 +17,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
-from export_pipeline.delivery.links import HmacSigner, current_link, urls
+from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, current_link, urls
 from export_pipeline.delivery.published import published
 from export_pipeline.errors import Conflict, InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -39,8 +39,6 @@ MOST_RUNS = 6
 LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 LONGEST_LAUNCH = timedelta(minutes=1)
 """How long a run may take from being launched to being started; after that its process is taken for dead."""
-DEFAULT_URL = "http://127.0.0.1:8000"
-"""Where ``serve`` answers unless told otherwise."""
 
 DataTypeName = Enum("DataTypeName", {name: name for name in DATA_TYPES})  # type: ignore[misc]
 FormatName = Enum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]

@@ -9,6 +9,7 @@ from typing import IO
 
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json
+from export_pipeline.exports.onefile import is_zip
 from export_pipeline.exports.verification import VerifyReport
 
 _BLOCK_BYTES = 1 << 20
@@ -34,7 +35,7 @@ def verify_file(path: Path, manifest: Path | None = None) -> VerifyReport:
 
 def one_file_problems(path: Path, manifest: Manifest) -> list[str]:
     """How an export as one file differs from its manifest; sentences, none if it is intact."""
-    if manifest.format == "csv" and len(manifest.data_types) > 1:
+    if is_zip(manifest):
         return _zip_problems(path, manifest)
     size = path.stat().st_size
     header = _header_bytes(size, manifest)

@@ -23,6 +23,8 @@ from export_pipeline.ledger.links import Link
 from export_pipeline.settings import Settings
 
 LIFETIME = timedelta(days=7)
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""Where ``serve`` answers unless told otherwise."""
 _SECRET = "links"
 
 

@@ -8,12 +8,13 @@ import hashlib
 import zlib
 from pathlib import Path
 
-from export_pipeline.delivery.pieces import Assembled, of_file
 from export_pipeline.delivery.published import Published
-from export_pipeline.delivery.zipping import stored_zip
 from export_pipeline.errors import DamagedData, NotFound
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import Manifest
+from export_pipeline.exports.onefile import is_zip, zip_names
+from export_pipeline.pieces import Assembled, of_file
+from export_pipeline.zipping import stored_zip
 
 _MEDIA_TYPES = {
     "gz": "application/gzip",
@@ -32,13 +33,9 @@ def media_type(name: str) -> str:
 
 def one_file_name(manifest: Manifest) -> str:
     """The name of an export as one file."""
-    if _is_zip(manifest):
+    if is_zip(manifest):
         return f"{manifest.export_id}.zip"
     return f"{manifest.export_id}.{manifest.format}{'.gz' if manifest.compression == 'gzip' else ''}"
-
-
-def _is_zip(manifest: Manifest) -> bool:
-    return manifest.format == "csv" and len(manifest.data_types) > 1
 
 
 def assembled(export: Published, name: str) -> Assembled:
@@ -52,7 +49,7 @@ def assembled(export: Published, name: str) -> Assembled:
     hashes = {file.name: file.sha256 for file in manifest.files}
     try:
         if name == one_file_name(manifest):
-            return _zip(export, name) if _is_zip(manifest) else _joined(export, name)
+            return _zip(export, name) if is_zip(manifest) else _joined(export, name)
         if name in hashes:
             path = export.folder / name
             return Assembled(_flat(export, name), media_type(name), hashes[name], [of_file(path)])
@@ -80,9 +77,9 @@ def _joined(export: Published, name: str) -> Assembled:
 
 
 def _zip(export: Published, name: str) -> Assembled:
-    names = [MANIFEST, *export.description_names, *export.part_names]
     tag = _tag(export.manifest)
-    pieces = stored_zip([(entry, export.folder / entry) for entry in names], export.manifest.created_at)
+    files = [(entry, export.folder / entry) for entry in zip_names(export.manifest)]
+    pieces = stored_zip(files, export.manifest.created_at)
     manifest_hash = hashlib.sha256((export.folder / MANIFEST).read_bytes()).hexdigest()
     together = hashlib.sha256(f"{tag}{manifest_hash}".encode()).hexdigest()
     return Assembled(name, media_type(name), f"{together}-zip", pieces)

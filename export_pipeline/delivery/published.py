@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from export_pipeline.errors import Conflict, DamagedData, Gone
-from export_pipeline.exports.layout import MANIFEST, descriptions
+from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
 from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, Job
 from export_pipeline.settings import Settings
@@ -25,11 +25,6 @@ class Published:
     def part_names(self) -> tuple[str, ...]:
         """The names of its part files, in the manifest's order."""
         return tuple(file.name for file in self.manifest.files)
-
-    @property
-    def description_names(self) -> tuple[str, ...]:
-        """The names of the files that describe its rows."""
-        return tuple(name for data_type in self.manifest.data_types for name in descriptions(data_type))
 
 
 def published(settings: Settings, job: Job) -> Published:

@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
 from export_pipeline.delivery.onefile import assembled, one_file_name
-from export_pipeline.delivery.pieces import BLOCK_BYTES
 from export_pipeline.delivery.published import Published
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, TransientError
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
+from export_pipeline.pieces import BLOCK_BYTES
 
 TIMEOUT_SECONDS = 60
 

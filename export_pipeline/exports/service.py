@@ -31,6 +31,7 @@ from export_pipeline.exports.estimates import MOST_AT_ONCE, estimate
 from export_pipeline.exports.making import Sources, Waiting, make, seal, workers
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.ondemand import kept_days
+from export_pipeline.exports.onefile import one_file_bytes
 from export_pipeline.exports.publishing import publish, room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
@@ -237,7 +238,7 @@ class _Work:
                 job.id,
                 job.attempt,
                 rows=manifest.row_count,
-                bytes=manifest.total_bytes,
+                bytes=one_file_bytes(job_folder(self._settings, job.id), manifest),
                 path=f"{FOLDER}/{job.id}",
                 now=now,
                 expires_at=now + timedelta(days=self._settings.export_retention_days),

@@ -19,6 +19,7 @@ import requests
 
 from export_pipeline.days import utc_now
 from export_pipeline.exports import verify
+from export_pipeline.sizes import size
 from export_pipeline_tests.api.conftest import ROWS, Api, Serving
 from export_pipeline_tests.api.test_exports import EXPORT, refused
 
@@ -59,6 +60,7 @@ def test_csv_of_one_type_has_one_header_whatever_its_parts(serving: Serving, tmp
         status = api.complete(format="csv", compression=compression)
         assert len(status["files"]) > 2
         content = fetched(status["downloadUrl"]).content
+        assert status["bytes"] == len(content)
         text = gzip.decompress(content) if compression == "gzip" else content
         rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
         assert [row["eventId"] for row in rows] == [f"evt_{n:08d}" for n in range(ROWS)]
@@ -68,6 +70,8 @@ def test_csv_of_several_types_is_a_zip_that_can_be_verified(api: Api, tmp_path: 
     status = api.complete(dataTypes=["events", "ads"], format="csv")
     answer = fetched(status["downloadUrl"])
     assert answer.headers["Content-Type"] == "application/zip"
+    assert status["bytes"] == len(answer.content)
+    assert status["fileSize"] == size(len(answer.content))
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
@@ -80,17 +84,17 @@ def test_any_part_of_the_file_can_be_asked_for(api: Api, values: dict[str, Any])
     url = api.complete(**values)["downloadUrl"]
     whole = fetched(url)
     content, tag = whole.content, whole.headers["ETag"]
-    size = len(content)
-    for first, last in ((0, 0), (1, 99), (100, size - 1), (size - 1, size + 50)):
+    length = len(content)
+    for first, last in ((0, 0), (1, 99), (100, length - 1), (length - 1, length + 50)):
         answer = fetched(url, Range=f"bytes={first}-{last}", If_Range=tag)
         assert answer.status_code == 206
         assert answer.content == content[first : last + 1]
-        assert answer.headers["Content-Range"] == f"bytes {first}-{min(last, size - 1)}/{size}"
+        assert answer.headers["Content-Range"] == f"bytes {first}-{min(last, length - 1)}/{length}"
     assert fetched(url, Range="bytes=-10").content == content[-10:]
-    assert fetched(url, Range=f"bytes={size - 5}-").content == content[-5:]
-    for beyond in (f"bytes={size}-", "bytes=-0"):
+    assert fetched(url, Range=f"bytes={length - 5}-").content == content[-5:]
+    for beyond in (f"bytes={length}-", "bytes=-0"):
         answer = fetched(url, Range=beyond)
-        assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{size}")
+        assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{length}")
     for nothing in ("bytes=9-2", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b"):
         assert fetched(url, Range=nothing).status_code == 200
     other = fetched(url, Range="bytes=5-", If_Range='"another"')
@@ -183,15 +187,15 @@ def test_a_url_ends_with_its_own_time(api: Api) -> None:
 
 def test_downloads_are_logged_with_their_bytes(api: Api) -> None:
     status = api.complete()
-    size = len(fetched(status["downloadUrl"]).content)
+    length = len(fetched(status["downloadUrl"]).content)
     fetched(status["downloadUrl"], Range="bytes=0-9")
     fetched(status["downloadUrl"], "HEAD")
     for _ in range(100):  # the end is noted after the last byte is out
         count, sent, last = api.ledger.links.downloads(status["jobId"])
-        if sent == size + 10:
+        if sent == length + 10:
             break
         time.sleep(0.05)
-    assert (count, sent) == (2, size + 10)
+    assert (count, sent) == (2, length + 10)
     assert last is not None
     assert last <= utc_now()
 

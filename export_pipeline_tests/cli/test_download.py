@@ -55,6 +55,22 @@ def test_a_job_shows_how_often_it_was_downloaded(run: Run, api: Api, monkeypatch
     assert shown["lastAt"].endswith("Z")
 
 
+def test_links_are_made_and_revoked_from_the_command_line(
+    run: Run, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = api.complete()
+    monkeypatch.setenv("EXPORT_PIPELINE_HOME", str(api.settings.root))
+    monkeypatch.setenv("EXPORT_PIPELINE_PUBLIC_URL", api.url)
+    made = run("jobs", "links", status["jobId"], "--json").document
+    assert made["downloadUrl"] != status["downloadUrl"]
+    assert run("download", made["downloadUrl"], "--out", "fresh.gz").code == 0
+    assert f"downloadUrl: {api.url}/v1/downloads/" in run("jobs", "links", status["jobId"]).out
+    revoked = run("jobs", "links", status["jobId"], "--revoke", "--json").document
+    assert revoked == {"jobId": status["jobId"], "revoked": 3}
+    refused = run("download", made["downloadUrl"], "--out", "revoked.gz")
+    assert (refused.code, "was revoked" in refused.err) == (1, True)
+
+
 @pytest.mark.parametrize("values", [{}, {"format": "csv"}, {"format": "csv", "dataTypes": ["ads", "events"]}])
 def test_a_job_of_this_deployment_is_the_same_file(
     run: Run,

@@ -84,7 +84,13 @@ def test_a_wrong_call_is_refused_with_what_would_be_right(run: Run, arguments: l
     assert said in result.err
 
 
-@pytest.mark.parametrize("command", ["show", "cancel"])
+def test_a_job_without_files_has_no_links(run: Run) -> None:
+    result = run("jobs", "links", queue(run).document["jobId"])
+    assert (result.code, result.out) == (1, "")
+    assert "only a complete one has files" in result.err
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "links"])
 def test_a_job_that_does_not_exist_is_a_failure(run: Run, command: str) -> None:
     result = run("jobs", command, "exp_nothing")
     assert result.code == 1

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from export_pipeline.delivery.pieces import BLOCK_BYTES, Piece, held, of_file
+from export_pipeline.pieces import BLOCK_BYTES, Piece, held, of_file
 
 _ABSENT = 0xFFFFFFFF
 _LIMIT = _ABSENT
@@ -26,19 +26,35 @@ _HELD = 4096
 
 def stored_zip(files: Sequence[tuple[str, Path]], made_at: str) -> list[Piece]:
     """The archive of ``files``, each a name and where its content is; ``made_at`` is an RFC 3339 instant."""
-    stamp = _dos_time(made_at)
+    contents = [of_file(path) for _, path in files]
+    entries = [
+        (name, content.length, _crc32(path, content.length, path.stat().st_mtime_ns))
+        for (name, path), content in zip(files, contents, strict=True)
+    ]
+    *headers, end = _laid_out(entries, _dos_time(made_at))
     pieces: list[Piece] = []
+    for header, content in zip(headers, contents, strict=True):
+        pieces += [held(header), content]
+    return [*pieces, held(end)]
+
+
+def archive_length(files: Sequence[tuple[str, int]]) -> int:
+    """How many bytes the archive of files has, each a name and its bytes."""
+    parts = _laid_out([(name, size, 0) for name, size in files], (0, 0))
+    return sum(map(len, parts)) + sum(size for _, size in files)
+
+
+def _laid_out(entries: Sequence[tuple[str, int, int]], stamp: tuple[int, int]) -> list[bytes]:
+    """What stands before each content, given by name, length and checksum, and what stands after the last."""
+    headers: list[bytes] = []
     directory: list[bytes] = []
     position = 0
-    for name, path in files:
-        piece = of_file(path)
-        crc = _crc32(path, piece.length, path.stat().st_mtime_ns)
-        local = _local_header(name.encode(), piece.length, crc, stamp)
-        directory.append(_directory_entry(name.encode(), piece.length, crc, stamp, position))
-        pieces += [held(local), piece]
-        position += len(local) + piece.length
-    entries = b"".join(directory)
-    return [*pieces, held(entries + _end(len(directory), len(entries), position))]
+    for name, size, crc in entries:
+        headers.append(_local_header(name.encode(), size, crc, stamp))
+        directory.append(_directory_entry(name.encode(), size, crc, stamp, position))
+        position += len(headers[-1]) + size
+    together = b"".join(directory)
+    return [*headers, together + _end(len(directory), len(together), position)]
 
 
 @lru_cache(_HELD)

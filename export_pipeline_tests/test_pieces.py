@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.delivery import zipping
-from export_pipeline.delivery.pieces import Assembled, Piece, held, of_file
-from export_pipeline.delivery.zipping import stored_zip
+from export_pipeline import zipping
+from export_pipeline.pieces import Assembled, Piece, held, of_file
+from export_pipeline.zipping import archive_length, stored_zip
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6), st.integers(0, 130), st.integers(0, 130))
@@ -45,7 +45,9 @@ def test_the_archive_is_what_other_readers_understand(
         path = tmp_path / str(size)
         path.write_bytes(b"x" * size)
         files.append((name, path))
-    with zipfile.ZipFile(io.BytesIO(content(stored_zip(files, "2026-11-20T12:34:56Z")))) as archive:
+    archived = content(stored_zip(files, "2026-11-20T12:34:56Z"))
+    assert archive_length([(name, path.stat().st_size) for name, path in files]) == len(archived)
+    with zipfile.ZipFile(io.BytesIO(archived)) as archive:
         assert archive.testzip() is None
         assert [(i.filename, i.file_size) for i in archive.infolist()] == [
             (name, path.stat().st_size) for name, path in files
