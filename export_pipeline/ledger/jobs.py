@@ -11,7 +11,7 @@ The users a filter names are kept encrypted, and only until the job ends.
 import base64
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from export_pipeline import secrets
 from export_pipeline.days import midnight
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound, RateLimited
+from export_pipeline.ledger.announcements import announce_failed, announce_ready
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.tables import jobs
 from export_pipeline.settings import Settings
@@ -240,7 +241,8 @@ class Jobs:
         now: datetime,
         expires_at: datetime,
     ) -> Job:
-        """End a job whose files are at ``path``, relative to the exports' root.
+        """End a job whose files are at ``path``, relative to the exports' root; messages that tell of it
+        are in the outbox with the same transaction.
 
         Raises:
             Conflict: see ``progress``.
@@ -248,7 +250,7 @@ class Jobs:
         return self._move(
             job_id, now, (PROCESSING,), [jobs.c.attempt == attempt],
             state=COMPLETE, rows=rows, bytes=bytes, path=path, processed_rows=rows,
-            ended_at=now, expires_at=expires_at, user_filter=None,
+            ended_at=now, expires_at=expires_at, user_filter=None, told_by=announce_ready,
         )  # fmt: skip
 
     def fail(self, job_id: str, code: str, message: str, now: datetime, *, attempt: int | None = None) -> Job:
@@ -264,6 +266,7 @@ class Jobs:
         return self._move(
             job_id, now, OPEN, only,
             state=FAILED, error_code=code, error_message=message, ended_at=now, user_filter=None,
+            told_by=announce_failed,
         )  # fmt: skip
 
     def cancel(self, job_id: str, now: datetime) -> Job:
@@ -291,9 +294,14 @@ class Jobs:
         now: datetime,
         states: Sequence[str],
         only: Sequence[ColumnElement[bool]],
+        told_by: Callable[[Connection, Row[Any], datetime], None] | None = None,
         **to: Any,
     ) -> Job:
-        """Change a job that is in one of ``states`` and as ``only`` says, or say why that cannot be."""
+        """Change a job that is in one of ``states`` and as ``only`` says, or say why that cannot be.
+
+        Args:
+            told_by: writes the messages that tell of the change, in the same transaction.
+        """
         with self._engine.begin() as connection:
             row = connection.execute(
                 update(jobs)
@@ -301,6 +309,8 @@ class Jobs:
                 .values(**to)
                 .returning(*jobs.c)
             ).one_or_none()
+            if row is not None and told_by is not None:
+                told_by(connection, row, now)
         if row is not None:
             return _job(row, now)
         job = self.get(job_id, now)

@@ -14,13 +14,16 @@ from sqlalchemy import Column, Connection, Engine, Row, func, insert, select, up
 from export_pipeline import locks
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.answers import Answers
+from export_pipeline.ledger.attempts import Attempts
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
 from export_pipeline.ledger.erasures import Erasures
 from export_pipeline.ledger.jobs import Jobs
 from export_pipeline.ledger.keys import Keys
 from export_pipeline.ledger.links import Links
+from export_pipeline.ledger.messages import Messages
 from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions, watermarks
+from export_pipeline.ledger.webhooks import Webhooks
 from export_pipeline.settings import Settings
 
 FIRST_VERSION = 1
@@ -88,6 +91,21 @@ class Ledger:
     def answers(self) -> Answers:
         """Answers kept for requests that are made again."""
         return Answers(self._settings, self._engine)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """The endpoints of webhooks."""
+        return Webhooks(self._settings, self._engine)
+
+    @cached_property
+    def messages(self) -> Messages:
+        """The outbox."""
+        return Messages(self._settings, self._engine)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """Claims of messages, and what became of them."""
+        return Attempts(self._engine)
 
     def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
         """Note a batch, with the next sequence number, before anything of it is written."""

@@ -1,0 +1,392 @@
+"""The outbox: messages to endpoints and by e-mail, and what became of them (contract, section 5).
+
+A message is written in the transaction of what it tells of, so that neither is there without the other. It
+is ``pending`` until an attempt was a success, or none is left and it has ``failed``; ``attempts`` owns who
+may try and what an attempt changes. What is kept of a message holds no link: links are made when it is sent.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from export_pipeline.errors import Conflict, InvalidRequest, NotFound
+from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.sealing import Seal
+from export_pipeline.ledger.tables import attempts, messages, webhooks
+from export_pipeline.settings import Settings
+
+PENDING, SUCCESS, FAILED = "pending", "success", "failed"
+STATES = (PENDING, SUCCESS, FAILED)
+
+EXPORT_READY, EXPORT_FAILED = "export.ready", "export.failed"
+EXPORT_RESTATED, USER_ERASED = "export.restated", "user.erased"
+EVENTS = (EXPORT_READY, EXPORT_FAILED, EXPORT_RESTATED, USER_ERASED)
+"""What an endpoint can subscribe to."""
+OPERATOR_ALERT = "operator.alert"
+"""By e-mail to the operator only."""
+
+MOST_LISTED = 100
+
+_SEAL = "addresses"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as the outbox holds it; it goes to ``webhook_id``, or by e-mail if that is None.
+
+    ``data`` is what does not change until it is sent; ``error`` why it ended without an attempt; instants are
+    UTC.
+    """
+
+    id: str
+    number: int
+    event: str
+    webhook_id: str | None
+    job_id: str | None
+    data: Mapping[str, Any]
+    test: bool
+    state: str
+    attempts: int
+    next_attempt_at: datetime | None
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a message: when it ended, how long it took, and what the receiver answered."""
+
+    number: int
+    at: datetime
+    milliseconds: int
+    code: int | None
+    response: str
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How many messages went to an endpoint, and when the last attempt was made."""
+
+    total: int = 0
+    successful: int = 0
+    failed: int = 0
+    last_at: datetime | None = None
+
+
+def add(
+    connection: Connection,
+    event: str,
+    data: Mapping[str, Any],
+    now: datetime,
+    *,
+    webhook_id: str | None = None,
+    address: bytes | None = None,
+    job_id: str | None = None,
+    once: str | None = None,
+) -> str | None:
+    """Put a message into the outbox as part of a transaction; it is due at once.
+
+    To an endpoint that is disabled it has failed from the beginning, and can be retried.
+
+    Args:
+        webhook_id: the endpoint it goes to, or
+        address: the e-mail address, as ``Messages.sealed`` gives it.
+        job_id: the job whose files it links to.
+        once: a text of which at most one message is ever made.
+
+    Returns:
+        Its id; None if there was one for ``once`` before.
+    """
+    if once is not None:
+        known = connection.execute(select(messages.c.id).where(messages.c.once == once)).scalar()
+        if known is not None:
+            return None
+    state: dict[str, Any] = {"state": PENDING, "next_attempt_at": now}
+    if webhook_id is not None and not _is_active(connection, webhook_id):
+        state = {"state": FAILED, "ended_at": now, "error": "the endpoint is disabled"}
+    return _insert(
+        connection,
+        event=event,
+        data=dict(data),
+        webhook_id=webhook_id,
+        address=address,
+        job_id=job_id,
+        once=once,
+        test=False,
+        created_at=now,
+        **state,
+    )
+
+
+def _insert(connection: Connection, *, message_id: str | None = None, **values: Any) -> str:
+    last = connection.execute(select(func.max(messages.c.number))).scalar() or 0
+    message_id = message_id or f"del_{uuid.uuid4().hex[:24]}"
+    connection.execute(insert(messages).values(id=message_id, number=last + 1, attempts=0, **values))
+    return message_id
+
+
+def _is_active(connection: Connection, webhook_id: str) -> bool:
+    status = connection.execute(select(webhooks.c.status).where(webhooks.c.id == webhook_id)).scalar()
+    return bool(status == "active")
+
+
+def fail_waiting(connection: Connection, webhook_id: str, error: str, now: datetime) -> None:
+    """End the messages that wait for an endpoint; what is being sent at ``now`` is left to who sends it."""
+    connection.execute(
+        update(messages)
+        .where(messages.c.webhook_id == webhook_id, messages.c.state == PENDING, unclaimed(now))
+        .values(state=FAILED, next_attempt_at=None, claim=None, claimed_until=None, ended_at=now, error=error)
+    )
+
+
+def unclaimed(now: datetime) -> ColumnElement[bool]:
+    """Whether nobody sends a message at ``now``: a claim that was not answered in time counts no more."""
+    return messages.c.claimed_until.is_(None) | (messages.c.claimed_until <= now)
+
+
+class Messages:
+    """The outbox of one deployment; safe to share between threads. Every method is one transaction."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._engine = engine
+        self._seal = Seal(settings, _SEAL)
+
+    def sealed(self, address: str) -> bytes:
+        """An e-mail address as it is kept: encrypted."""
+        return self._seal.close(address)
+
+    def send_mail(
+        self, event: str, data: Mapping[str, Any], address: str, now: datetime, once: str | None = None
+    ) -> str | None:
+        """Put a message by e-mail into the outbox; see ``add``."""
+        with self._engine.begin() as connection:
+            return add(connection, event, data, now, address=self.sealed(address), once=once)
+
+    def add_test(
+        self,
+        message_id: str,
+        event: str,
+        data: Mapping[str, Any],
+        webhook_id: str,
+        claim: str,
+        claimed_until: datetime,
+        now: datetime,
+    ) -> bool:
+        """Put a message into the outbox that is sent once, by its maker; False if it was there already.
+
+        Raises:
+            NotFound: if there is no such endpoint.
+        """
+        with self._engine.begin() as connection:
+            if connection.execute(select(messages.c.id).where(messages.c.id == message_id)).scalar():
+                return False
+            if connection.execute(select(webhooks.c.id).where(webhooks.c.id == webhook_id)).scalar() is None:
+                raise NotFound(f"there is no webhook {webhook_id[:80]!r}", field="webhookId")
+            _insert(
+                connection,
+                message_id=message_id,
+                event=event,
+                data=dict(data),
+                webhook_id=webhook_id,
+                test=True,
+                state=PENDING,
+                next_attempt_at=now,
+                claim=claim,
+                claimed_until=claimed_until,
+                created_at=now,
+            )
+            return True
+
+    def address(self, message_id: str) -> str:
+        """The address of a message by e-mail.
+
+        Raises:
+            NotFound: if there is no such message.
+        """
+        with reading(self._engine) as connection:
+            held = connection.execute(select(messages.c.address).where(messages.c.id == message_id)).scalar()
+        if held is None:
+            raise NotFound(f"there is no message {message_id[:80]!r} by e-mail", field="deliveryId")
+        return self._seal.open(held)
+
+    def get(self, message_id: str, webhook_id: str | None = None) -> Message:
+        """A message.
+
+        Args:
+            webhook_id: only if it went to this endpoint.
+
+        Raises:
+            NotFound: if there is none with this id.
+        """
+        with reading(self._engine) as connection:
+            return message_of(_one(connection, message_id, webhook_id))
+
+    def list(
+        self,
+        webhook_id: str | None = None,
+        *,
+        limit: int = 20,
+        status: str | None = None,
+        cursor: str | None = None,
+    ) -> tuple[tuple[Message, ...], str | None, int]:
+        """Messages newest first, the cursor of the next page (None on the last), and how many there are.
+
+        Args:
+            webhook_id: only those to this endpoint; default: all, those by e-mail too.
+
+        Raises:
+            NotFound: if there is no such endpoint.
+            InvalidRequest: naming ``limit``, ``status`` or ``cursor``.
+        """
+        if not 1 <= limit <= MOST_LISTED:
+            raise InvalidRequest(f"limit is {limit}; it must be from 1 to {MOST_LISTED}", field="limit")
+        if status is not None and status not in STATES:
+            raise InvalidRequest(
+                f"status is {status[:80]!r}; it must be one of {', '.join(STATES)}", field="status"
+            )
+        wanted: list[ColumnElement[bool]] = (
+            [] if webhook_id is None else [messages.c.webhook_id == webhook_id]
+        )
+        if status is not None:
+            wanted.append(messages.c.state == status)
+        page = select(messages).where(*wanted).order_by(messages.c.number.desc()).limit(limit + 1)
+        if cursor is not None:
+            page = page.where(messages.c.number < number_of(cursor))
+        with reading(self._engine) as connection:
+            if webhook_id is not None:
+                _check_webhook(connection, webhook_id)
+            found = [message_of(row) for row in connection.execute(page)]
+            total = connection.execute(select(func.count()).select_from(messages).where(*wanted)).scalar()
+        more = len(found) > limit
+        found = found[:limit]
+        return tuple(found), str(found[-1].number) if more else None, total or 0
+
+    def attempts(self, message_ids: Iterable[str]) -> Mapping[str, Sequence[Attempt]]:
+        """The attempts at each of some messages, oldest first."""
+        wanted = tuple(message_ids)
+        found: dict[str, tuple[Attempt, ...]] = dict.fromkeys(wanted, ())
+        query = select(attempts).where(attempts.c.message_id.in_(wanted)).order_by(attempts.c.number)
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                attempt = Attempt(row.number, row.at, row.milliseconds, row.code, row.response, row.error)
+                found[row.message_id] += (attempt,)
+        return found
+
+    def stats(self, webhook_ids: Iterable[str]) -> dict[str, Stats]:
+        """Of each of some endpoints: how its messages went."""
+        wanted = tuple(webhook_ids)
+        count = func.count(messages.c.id.distinct())
+        query = (
+            select(
+                messages.c.webhook_id,
+                count,
+                count.filter(messages.c.state == SUCCESS),
+                count.filter(messages.c.state == FAILED),
+                func.max(attempts.c.at, type_=attempts.c.at.type),
+            )
+            .outerjoin(attempts, attempts.c.message_id == messages.c.id)
+            .where(messages.c.webhook_id.in_(wanted))
+            .group_by(messages.c.webhook_id)
+        )
+        with reading(self._engine) as connection:
+            known = {row[0]: Stats(*row[1:]) for row in connection.execute(query)}
+        return {webhook_id: known.get(webhook_id, Stats()) for webhook_id in wanted}
+
+    def waiting(self, now: datetime) -> tuple[int, datetime | None]:
+        """How many messages are due and nobody sends, and when the next one of the others is due."""
+        due = (messages.c.state == PENDING, messages.c.next_attempt_at <= now, unclaimed(now))
+        later = func.min(messages.c.next_attempt_at, type_=messages.c.next_attempt_at.type)
+        with reading(self._engine) as connection:
+            count = connection.execute(select(func.count()).select_from(messages).where(*due)).scalar()
+            following = connection.execute(
+                select(later).where(messages.c.state == PENDING, messages.c.next_attempt_at > now)
+            ).scalar()
+        return count or 0, following
+
+    def failed_since(self, since: datetime) -> dict[str | None, int]:
+        """How many messages failed for good after an instant, by endpoint; None stands for e-mail."""
+        query = (
+            select(messages.c.webhook_id, func.count())
+            .where(messages.c.state == FAILED, messages.c.ended_at > since, messages.c.test.is_(False))
+            .group_by(messages.c.webhook_id)
+            .order_by(messages.c.webhook_id)
+        )
+        with reading(self._engine) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def retry(self, message_id: str, now: datetime, webhook_id: str | None = None) -> Message:
+        """Make a message due now, whatever became of it before.
+
+        Args:
+            webhook_id: only if it went to this endpoint.
+
+        Raises:
+            NotFound: if there is none with this id.
+            Conflict: if its endpoint is disabled.
+        """
+        with self._engine.begin() as connection:
+            held = _one(connection, message_id, webhook_id)
+            if held.webhook_id is not None and not _is_active(connection, held.webhook_id):
+                raise Conflict(
+                    f"the webhook {held.webhook_id} is disabled; set its status to active first",
+                    field="webhookId",
+                )
+            connection.execute(
+                update(messages)
+                .where(messages.c.id == message_id)
+                .values(state=PENDING, next_attempt_at=now, ended_at=None, error=None)
+            )
+            return message_of(_one(connection, message_id, webhook_id))
+
+
+def number_of(cursor: str) -> int:
+    """The number that a cursor of a list stands for.
+
+    Raises:
+        InvalidRequest: naming ``cursor``.
+    """
+    if cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18:
+        return int(cursor)
+    raise InvalidRequest(f"cursor is {cursor[:80]!r}; it must be the nextCursor of a list", field="cursor")
+
+
+def _check_webhook(connection: Connection, webhook_id: str) -> None:
+    if connection.execute(select(webhooks.c.id).where(webhooks.c.id == webhook_id)).scalar() is None:
+        raise NotFound(f"there is no webhook {webhook_id[:80]!r}", field="webhookId")
+
+
+def _one(connection: Connection, message_id: str, webhook_id: str | None) -> Row[Any]:
+    query = select(messages).where(messages.c.id == message_id)
+    if webhook_id is not None:
+        _check_webhook(connection, webhook_id)
+        query = query.where(messages.c.webhook_id == webhook_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no delivery {message_id[:80]!r}", field="deliveryId")
+    return row
+
+
+def message_of(row: Row[Any]) -> Message:
+    """The message that a row of the table is."""
+    return Message(
+        row.id,
+        row.number,
+        row.event,
+        row.webhook_id,
+        row.job_id,
+        row.data,
+        row.test,
+        row.state,
+        row.attempts,
+        row.next_attempt_at,
+        row.error,
+        row.created_at,
+        row.ended_at,
+    )
