@@ -26,6 +26,6 @@ def _announce(
 ) -> None:
     if job.kind != "on_demand":
         return
-    data = {"exportId": job.id, "dateRange": job.request["dateRange"], **more}
     for webhook_id in subscribed(connection, event):
+        data = {"exportId": job.id, "dateRange": job.request["dateRange"], **more}
         add(connection, event, data, now, webhook_id=webhook_id, job_id=job.id)

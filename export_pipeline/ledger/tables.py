@@ -214,6 +214,7 @@ erasure_steps = Table(
     Column("name", String, primary_key=True),
     Column("result", JSON, nullable=False),
     Column("done_at", Instant, nullable=False),
+)
 
 webhooks = Table(
     "webhooks",

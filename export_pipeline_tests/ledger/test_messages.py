@@ -42,8 +42,14 @@ def claim(ledger: Ledger, now: datetime = NOW, room: int = 100, each: int = 100)
 
 def note(ledger: Ledger, claimed: Claimed, now: datetime = NOW, **values: Any) -> Message | None:
     given: dict[str, Any] = {
-        "success": False, "at": now, "milliseconds": 5, "code": 500, "response": "no", "next_attempt_at": now + MINUTE, "error": "answered 500",
-    }  # fmt: skip
+        "success": False,
+        "at": now,
+        "milliseconds": 5,
+        "code": 500,
+        "response": "no",
+        "error": "answered 500",
+        "next_attempt_at": now + MINUTE,
+    }
     noted = ledger.attempts.turn([Outcome(claimed, **given | values)], now, 0, {}, 1)[1]
     return noted[0] if noted else None
 
@@ -80,8 +86,9 @@ def test_a_job_that_cannot_be_completed_any_more_tells_nobody(ledger: Ledger) ->
 
 
 def test_of_many_claimers_each_message_has_one(ledger: Ledger) -> None:
-    endpoint(ledger)
-    for _ in range(40):
+    for _ in range(4):
+        endpoint(ledger)
+    for _ in range(10):
         complete(ledger)
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda _: claim(ledger, room=7), range(8)))
