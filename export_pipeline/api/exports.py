@@ -18,7 +18,7 @@ from export_pipeline.delivery.published import published
 from export_pipeline.errors import InvalidRequest, NotFound
 from export_pipeline.exports.service import request_export
 from export_pipeline.ledger import Job
-from export_pipeline.ledger.jobs import COMPLETE, MOST_LISTED
+from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, MOST_LISTED
 from export_pipeline.ledger.keys import Key
 
 router = APIRouter(prefix="/v1/analytics", tags=["Exports"])
@@ -68,7 +68,7 @@ def create(request: Request, key: Writer, body: Body, repeatable: Repeatable = N
 )
 def status(request: Request, key: Reader, job_id: JobId) -> Response:
     """While it runs, how far it is; when it is `complete`, where its files can be downloaded."""
-    return answer(request, _status(request, deployment(request).ledger.jobs.get(job_id, utc_now())))
+    return answer(request, _status(request, _found(request, job_id)))
 
 
 @router.get(
@@ -104,7 +104,7 @@ def list_(
 )
 def cancel(request: Request, key: Writer, job_id: JobId) -> Response:
     """Ends a job that is queued or running; one that has ended is a conflict."""
-    job = deployment(request).ledger.jobs.cancel(job_id, utc_now())
+    job = deployment(request).ledger.jobs.cancel(_found(request, job_id).id, utc_now())
     return answer(request, {"jobId": job.id, "status": job.state})
 
 
@@ -132,7 +132,7 @@ def links(
             )
         if revoke:
             check_scope(key, "exports:write")
-        job = here.ledger.jobs.get(job_id, now)
+        job = _found(request, job_id)
         published(here.settings, job)
         if revoke:
             here.ledger.links.revoke(job.id, now)
@@ -140,6 +140,10 @@ def links(
         return 200, _status(request, job)
 
     return once(request, key, repeatable, job_id, make)
+
+
+def _found(request: Request, job_id: str) -> Job:
+    return deployment(request).ledger.jobs.get(job_id, utc_now(), EXPORTS)
 
 
 def _status(request: Request, job: Job) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from export_pipeline.exports.request import COMPRESSIONS, FORMATS
 from export_pipeline.exports.service import INTERRUPTED, clear, lock_name, request_export, run_job
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
-from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, ON_DEMAND, PROCESSING
 from export_pipeline.locks import is_held
 
 JOB = "on_demand_export"
@@ -196,7 +196,7 @@ def on_demand_sensor() -> dg.SensorDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
         clear(deployment.settings, deployment.ledger, now)
-        jobs = deployment.ledger.jobs.open(now)
+        jobs = deployment.ledger.jobs.open(now, [ON_DEMAND])
         waiting, working = _sorted(deployment, context.instance, jobs, now)
         starting = waiting[: max(0, MOST_AT_ONCE - working)]
         if not starting:

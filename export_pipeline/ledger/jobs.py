@@ -11,7 +11,7 @@ The users a filter names are kept encrypted, and only until the job ends.
 import base64
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,7 +33,10 @@ FAILED, CANCELLED, EXPIRED = "failed", "cancelled", "expired"
 STATES = (QUEUED, PROCESSING, COMPLETE, FAILED, CANCELLED, EXPIRED)
 OPEN = (QUEUED, PROCESSING)
 
-ON_DEMAND = "on_demand"
+ON_DEMAND, SCHEDULED, USER = "on_demand", "scheduled", "user"
+"""An export that was asked for, one that is due, and one person's (contract, section 6)."""
+EXPORTS = (ON_DEMAND, SCHEDULED)
+"""What the list of exports shows."""
 MAX_ATTEMPTS = 2
 """A run that dies is tried once more (contract, section 4)."""
 MOST_LISTED = 100
@@ -46,7 +49,8 @@ class Job:
     """A job as the ledger holds it, its state as of the instant it was read for.
 
     ``request`` is plain JSON as in the manifest, users as a count only; ``path`` the export's directory
-    relative to the exports' root; ``attempt`` 0 until somebody worked on it; instants are UTC.
+    relative to the exports' root, or of an access export its archive; ``withheld`` is known of a complete
+    access export only; ``attempt`` 0 until somebody worked on it; instants are UTC.
     """
 
     id: str
@@ -66,6 +70,7 @@ class Job:
     estimated_completion: datetime
     rows: int | None
     bytes: int | None
+    withheld: int | None
     path: str | None
     error_code: str | None
     error_message: str | None
@@ -110,12 +115,12 @@ class Jobs:
         """Queue a job behind all that are there.
 
         Args:
-            job_id: its id; default: a new ``exp_…``.
+            job_id: its id; default: a new ``exp_…``, of an access export ``usr_exp_…``.
 
         Raises:
             RateLimited: if as many on-demand jobs as ``jobs_per_day`` allows were asked for this UTC day.
         """
-        job_id = job_id or f"exp_{uuid.uuid4().hex[:24]}"
+        job_id = job_id or new_id(new.kind)
         encrypted = self._fernet().encrypt(json.dumps(list(new.user_ids)).encode()) if new.user_ids else None
         with self._engine.begin() as connection:
             if new.kind == ON_DEMAND:
@@ -153,15 +158,15 @@ class Jobs:
                 retry_after=int((tomorrow - now).total_seconds()) + 1,
             )
 
-    def get(self, job_id: str, now: datetime) -> Job:
-        """A job as of ``now``.
+    def get(self, job_id: str, now: datetime, kinds: Collection[str] | None = None) -> Job:
+        """A job (of ``kinds``) as of ``now``.
 
         Raises:
             NotFound: if there is none with this id.
         """
         with reading(self._engine) as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-        if row is None:
+        if row is None or (kinds is not None and row.kind not in kinds):
             raise NotFound(f"there is no job {job_id[:80]!r}", field="jobId")
         return _job(row, now)
 
@@ -172,7 +177,7 @@ class Jobs:
         limit: int = 20,
         status: str | None = None,
         cursor: str | None = None,
-        kinds: Iterable[str] = (ON_DEMAND, "scheduled"),
+        kinds: Iterable[str] = EXPORTS,
     ) -> tuple[tuple[Job, ...], str | None, int]:
         """Jobs newest first, the cursor of the next page (None on the last), and how many there are in all.
 
@@ -198,10 +203,12 @@ class Jobs:
         found = found[:limit]
         return tuple(found), str(found[-1].number) if more else None, total
 
-    def open(self, now: datetime) -> tuple[Job, ...]:
-        """The jobs that are queued or processing, in the order in which they were asked for."""
+    def open(self, now: datetime, kinds: Iterable[str] | None = None) -> tuple[Job, ...]:
+        """The jobs (of ``kinds``) that are queued or processing, in the order of being asked for."""
+        query = select(jobs).where(jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
+        if kinds is not None:
+            query = query.where(jobs.c.kind.in_(tuple(kinds)))
         with reading(self._engine) as connection:
-            query = select(jobs).where(jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
             return tuple(_job(row, now) for row in connection.execute(query))
 
     def user_ids(self, job_id: str) -> tuple[str, ...]:
@@ -222,13 +229,18 @@ class Jobs:
             state=PROCESSING, attempt=attempt, started_at=now, processed_rows=0,
         )  # fmt: skip
 
-    def progress(self, job_id: str, attempt: int, rows: int, now: datetime) -> Job:
-        """Note how many rows are written.
+    def progress(
+        self, job_id: str, attempt: int, rows: int, now: datetime, expected: int | None = None
+    ) -> Job:
+        """Note how many rows are written, and how many there will be where that is known by now.
 
         Raises:
             Conflict: if the job was cancelled, has failed, or a later attempt works on it: stop.
         """
-        return self._move(job_id, now, (PROCESSING,), [jobs.c.attempt == attempt], processed_rows=rows)
+        known = {} if expected is None else {"estimated_rows": expected}
+        return self._move(
+            job_id, now, (PROCESSING,), [jobs.c.attempt == attempt], processed_rows=rows, **known
+        )
 
     def complete(
         self,
@@ -240,16 +252,20 @@ class Jobs:
         path: str,
         now: datetime,
         expires_at: datetime,
+        withheld: int | None = None,
     ) -> Job:
         """End a job whose files are at ``path``, relative to the exports' root; messages that tell of it
         are in the outbox with the same transaction.
+
+        Args:
+            withheld: the rows an access export does not show.
 
         Raises:
             Conflict: see ``progress``.
         """
         return self._move(
             job_id, now, (PROCESSING,), [jobs.c.attempt == attempt],
-            state=COMPLETE, rows=rows, bytes=bytes, path=path, processed_rows=rows,
+            state=COMPLETE, rows=rows, bytes=bytes, withheld=withheld, path=path, processed_rows=rows,
             ended_at=now, expires_at=expires_at, user_filter=None, told_by=announce_ready,
         )  # fmt: skip
 
@@ -320,6 +336,11 @@ class Jobs:
 
     def _fernet(self) -> Fernet:
         return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
+
+
+def new_id(kind: str = ON_DEMAND) -> str:
+    """An id for a new job."""
+    return f"{'usr_exp' if kind == USER else 'exp'}_{uuid.uuid4().hex[:24]}"
 
 
 def _in_state(state: str, now: datetime) -> ColumnElement[bool]:

@@ -121,6 +121,7 @@ jobs = Table(
     Column("estimated_completion", Instant, nullable=False),
     Column("rows", BigInteger),
     Column("bytes", BigInteger),
+    Column("withheld", BigInteger),
     Column("path", String),
     Column("error_code", String),
     Column("error_message", String),

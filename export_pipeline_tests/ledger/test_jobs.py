@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound, RateLimited
 from export_pipeline.ledger import Job, Jobs, Ledger, NewJob
+from export_pipeline.ledger.jobs import EXPORTS, ON_DEMAND, USER
 from export_pipeline.settings import Settings, load
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -263,3 +264,12 @@ def test_the_database_itself_refuses_a_job_that_ended_and_still_holds_users(
     engine = create_engine(f"sqlite:///{settings.ledger_file}")
     with engine.begin() as connection, pytest.raises(IntegrityError, match="jobs_forget_users"):
         connection.execute(text("update jobs set state = 'cancelled'"))
+
+
+def test_an_access_export_is_no_export_in_the_list(jobs: Jobs) -> None:
+    job = new(jobs, kind=USER)
+    assert job.id.startswith("usr_exp_")
+    assert jobs.list(NOW)[0] == ()
+    assert (jobs.open(NOW, [ON_DEMAND]), jobs.open(NOW)) == ((), (job,))
+    with pytest.raises(NotFound):
+        jobs.get(job.id, NOW, EXPORTS)
