@@ -237,7 +237,7 @@ class Jobs:
         Raises:
             Conflict: if the job was cancelled, has failed, or a later attempt works on it: stop.
         """
-        known = {} if expected is None else {"estimated_rows": expected}
+        known: dict[str, Any] = {} if expected is None else {"estimated_rows": expected}
         return self._move(
             job_id, now, (PROCESSING,), [jobs.c.attempt == attempt], processed_rows=rows, **known
         )
