@@ -6,50 +6,85 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 
 from export_pipeline.days import utc_now
-from export_pipeline.ledger import Ledger
+from export_pipeline.ledger import Ledger, engine
 from export_pipeline.settings import load
 from export_pipeline_tests.api.conftest import Api, Serving
-from export_pipeline_tests.api.test_exports import refused
+from export_pipeline_tests.api.test_exports import EXPORT, refused
 
-LOCKED_SECONDS = 2.0
+LOCKED_SECONDS = 10.0
+HOLDER = """
+import sqlite3, sys, time
+ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+ledger.execute("begin exclusive")
+print(flush=True)
+time.sleep(float(sys.argv[2]))
+ledger.execute("rollback")
+"""
 
 
 @contextmanager
-def locked(api: Api) -> Iterator[None]:
-    connection = sqlite3.connect(api.settings.ledger_file, isolation_level=None, check_same_thread=False)
-    connection.execute("begin exclusive")
-
-    def release() -> None:
-        time.sleep(LOCKED_SECONDS)
-        connection.execute("rollback")
-
-    thread = threading.Thread(target=release)
-    thread.start()
-    try:
+def locked(api: Api, seconds: float) -> Iterator[None]:
+    """Another process holds a write transaction on the ledger, for so long, and no longer than the block."""
+    arguments = [sys.executable, "-c", HOLDER, str(api.settings.ledger_file), str(seconds)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
         yield
-    finally:
-        thread.join()
-        connection.close()
+        holder.kill()
 
 
-def test_while_the_ledger_is_locked_reading_goes_on_and_writing_waits(api: Api) -> None:
-    job_id = api.ask()
-    with locked(api):
+def test_while_the_ledger_is_locked_for_10_s_reading_goes_on_writing_waits_and_nothing_is_lost(
+    api: Api,
+) -> None:
+    complete, waiting, unwanted, begun = api.complete(), api.ask(), api.ask(), api.ask()
+    body = {"startDate": api.yesterday, "endDate": api.yesterday}
+
+    def ask(number: int) -> requests.Response:
+        return api.post(EXPORT, json=body, headers={"Idempotency-Key": f"locked-{number}"})
+
+    with ThreadPoolExecutor(8) as callers, locked(api, LOCKED_SECONDS):
         began = time.monotonic()
-        assert api.status(job_id)["status"] == "queued"
+        asked = [callers.submit(ask, number) for number in range(4)]
+        cancelled = callers.submit(api.call, "DELETE", f"{EXPORT}/{unwanted}")
+        downloaded = callers.submit(requests.get, complete["downloadUrl"], timeout=60)
+        worked = callers.submit(api.work, begun)
+        assert api.status(waiting)["status"] == "queued"
         assert time.monotonic() - began < LOCKED_SECONDS / 2
-        api.ask()
-        assert time.monotonic() - began > LOCKED_SECONDS / 2
+        assert [answer.result().status_code for answer in asked] == [202] * 4
+        assert time.monotonic() - began > LOCKED_SECONDS * 0.9
+        assert cancelled.result().status_code == 200
+        assert len(downloaded.result().content) == complete["bytes"]
+        assert worked.result().state == "complete"
+    ids = [answer.result().json()["data"]["jobId"] for answer in asked]
+    assert [ask(number).json()["data"]["jobId"] for number in range(4)] == ids
+    assert [api.status(job_id)["status"] for job_id in ids] == ["queued"] * 4
+    assert [api.status(job_id)["status"] for job_id in (unwanted, begun)] == ["cancelled", "complete"]
+
+
+def test_a_ledger_locked_for_longer_than_calls_wait_is_told_as_503(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.2)
+    api = serving(tmp_path / "home")
+    body = {"startDate": api.yesterday, "endDate": api.yesterday}
+    with locked(api, LOCKED_SECONDS):
+        answer = api.post(EXPORT, json=body)
+        assert refused(answer)[:2] == (503, "SERVICE_UNAVAILABLE")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert api.get("/v1/analytics/exports").status_code == 200
+    assert api.post(EXPORT, json=body).status_code == 202
+    assert api.get("/v1/analytics/exports").json()["meta"]["total"] == 1
 
 
 def test_a_ledger_that_cannot_be_reached_is_told_as_503(serving: Serving, tmp_path: Path) -> None:
