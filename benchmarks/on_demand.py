@@ -1,18 +1,19 @@
-"""On demand: from the request to complete through Dagster, and days assembled against days computed."""
+"""On demand: from POST to complete through Dagster, and days assembled against days computed."""
 
 import shutil
 import time
 from datetime import date, timedelta
-from pathlib import Path
 from statistics import median
 
 from benchmarks.inputs import DATA_TYPE, Input, many_days, now_after, sampled_day
 from benchmarks.plan import Plan
 from benchmarks.report import Section, at_least, at_most
+from benchmarks.serving import serving
 from export_pipeline.days import days_between, utc_now
 from export_pipeline.exports import Manifest, export_day, parse_request, verify, write_export
-from export_pipeline.exports.service import request_export
+from export_pipeline.exports.service import FOLDER
 from export_pipeline.ledger import Ledger
+from export_pipeline.ledger.jobs import OPEN
 from export_pipeline.settings import Settings, variable
 from export_pipeline.store import Store
 from export_pipeline_tests.integration.stack import running
@@ -79,30 +80,27 @@ def _exported(plan: Plan, settings: Settings, days: list[date]) -> tuple[float, 
 
 
 def _asked(plan: Plan, given: Input) -> Section:
-    """A day asked for as the API asks for it, until the ledger says that it is complete."""
-    settings = given.settings.model_copy(update={"jobs_per_day": 1_000_000})
+    """A day asked for by ``POST``, its status polled until it is complete."""
+    settings = given.settings
     shutil.rmtree(settings.exports, ignore_errors=True)
-    store, ledger = Store(settings), Ledger(settings)
     days = _days(given)
     seconds = []
-    with running(given.home, {variable("export_hour"): str(_LAST_HOUR)}):
+    with running(given.home, {variable("export_hour"): str(_LAST_HOUR)}), serving(given.home) as server:
         for number in range(plan.rounds + 1):
             day = str(days[number % len(days)])
             began = time.perf_counter()
             asked = {"startDate": day, "endDate": day}
-            job = request_export(settings, store, ledger, asked, now=utc_now(), created_by="command")
-            while ledger.jobs.get(job.id, utc_now()).ended_at is None:
+            job_id = server.call("POST", "/v1/analytics/export", json=asked)["jobId"]
+            while (job := server.call("GET", f"/v1/analytics/export/{job_id}"))["status"] in OPEN:
                 assert time.perf_counter() - began < _PATIENCE_SECONDS, "the job did not end"
                 time.sleep(0.05)
             seconds.append(time.perf_counter() - began)
-            done = ledger.jobs.get(job.id, utc_now())
-            assert done.state == "complete", f"the job ended as {done.state}"
-            assert done.path is not None
-            assert verify(Path(settings.exports, done.path)).ok
-    work = f"A day of {plan.rows_a_day:,} events, from the request to complete"
+            assert job["status"] == "complete", f"the job ended as {job['status']}"
+            assert verify(settings.exports / FOLDER / job_id).ok
+    work = f"A day of {plan.rows_a_day:,} events, from POST to complete"
     typical = median(seconds[1:])
     return Section(
-        "On demand: from the request to complete",
+        "On demand: from POST to complete",
         ["What", "seconds"],
         [[work, f"{typical:.1f}"]],
         [

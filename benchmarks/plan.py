@@ -20,6 +20,8 @@ class Plan:
     person_days: int = 90
     backfill_days: int = 30
     rows_a_day: int = 100_000
+    poll_seconds: int = 20
+    download_bytes: int = 1_000_000_000
 
     @property
     def inputs(self) -> Path:
@@ -59,4 +61,5 @@ def quick(workdir: Path) -> Plan:
         person_days=5,
         backfill_days=3,
         rows_a_day=1_000,
+        poll_seconds=2,
     )
