@@ -358,3 +358,15 @@ USER_TABLES: Mapping[str, UserTable] = {
     )
 }
 """The user tables by the name of their landing folder."""
+
+
+def vocabulary() -> frozenset[str]:
+    """Every word that the catalogue itself puts into rows, files and their names."""
+    words = {*DATA_TYPES, *USER_TABLES}
+    for data_type in DATA_TYPES.values():
+        fields = [*data_type.row_fields, *(f for event in data_type.events for f in event.fields)]
+        words |= {data_type.table, *data_type.event, *(f.name for f in fields)}
+        words |= {value for f in fields for value in f.values}
+    for table in USER_TABLES.values():
+        words |= {table.name, *(f.name for f in table.fields)}
+    return frozenset(words)
