@@ -31,6 +31,8 @@ OPEN = (QUEUED, PROCESSING)
 MAX_ATTEMPTS = 3
 MOST_TOGETHER = 100
 """Requests worked on in one pass at most."""
+ERASE_STORE = "erase_store"
+"""The step after which nothing of a pass is in the store that is not in the ledger."""
 TIME_LIMIT = timedelta(days=30)
 
 _KEY = "filters"
@@ -129,6 +131,12 @@ class Erasures:
     def open(self) -> tuple[Erasure, ...]:
         """The requests that are queued or processing, in the order in which they were made."""
         return self._found(erasures.c.state.in_(OPEN))
+
+    def unfinished_passes(self, step: str) -> list[str]:
+        """The passes with a request that is not complete of which a step is not noted, in order."""
+        noted = select(erasure_steps.c.pass_id).where(erasure_steps.c.name == step)
+        found = self._found(and_(erasures.c.state != COMPLETE, erasures.c.pass_id.not_in(noted)))
+        return list(dict.fromkeys(each.pass_id for each in found if each.pass_id))
 
     def together(self, pass_id: str) -> tuple[Erasure, ...]:
         """The requests of a pass, in the order in which they were made."""

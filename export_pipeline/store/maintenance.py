@@ -23,7 +23,7 @@ from export_pipeline.faults import reach
 from export_pipeline.files import flush, scratch_directory
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
-from export_pipeline.store.store import Store, local_path, retrying
+from export_pipeline.store.store import BATCH, ERASURE, Store, local_path, retrying
 from export_pipeline.store.tables import sort_order
 
 CHUNK_ROWS = 500_000
@@ -140,13 +140,13 @@ def _live_files(table: Table, day: date | None = None) -> list[DataFile]:
 
 
 def expire_snapshots(
-    settings: Settings, store: Store, table: str, before: datetime, keep_batches: Collection[str]
+    settings: Settings, store: Store, table: str, before: datetime, keep: Collection[str]
 ) -> Removed:
     """Forget snapshots made before ``before`` and delete the files that only they reach.
 
     Args:
         before: an instant far enough in the past that no reader still reads a plan made earlier.
-        keep_batches: batches whose snapshots stay, as their end is not in the ledger yet.
+        keep: batches and erasures whose snapshots stay, as their end is not in the ledger yet.
     """
     loaded = store.table(table)
     current = loaded.current_snapshot()
@@ -157,7 +157,7 @@ def expire_snapshots(
         and snapshot != current
         and (
             snapshot.summary is None
-            or snapshot.summary.additional_properties.get("batch") not in keep_batches
+            or not {snapshot.summary.additional_properties.get(mark) for mark in (BATCH, ERASURE)} & {*keep}
         )
     ]
     if not old:
@@ -184,6 +184,13 @@ def sweep_orphans(store: Store, table: str, before: datetime) -> Removed:
     old = {path for path in root.rglob("*") if path.is_file() and path.stat().st_mtime < before.timestamp()}
     # What is reachable is read after the listing: a file committed in between is then known.
     return _delete(old - _reachable(store.table(table)))
+
+
+def delete_unreachable(store: Store, table: str) -> Removed:
+    """Delete every file of a table that no snapshot reaches, whatever its age; only while nobody commits."""
+    loaded = store.table(table)
+    present = {path for path in local_path(loaded.location()).rglob("*") if path.is_file()}
+    return _delete(present - _reachable(loaded))
 
 
 def _reachable(table: Table, snapshot_ids: Collection[int] | None = None) -> set[Path]:

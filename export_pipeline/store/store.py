@@ -31,12 +31,13 @@ from export_pipeline.errors import TransientError
 from export_pipeline.files import flush
 from export_pipeline.locks import lock
 from export_pipeline.settings import Settings
-from export_pipeline.store.tables import PROPERTIES, TABLE_OF, USER_BUCKETS, arrow_schema, has_days
+from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, arrow_schema, has_days, target_of
 
 NAMESPACE = "export_pipeline"
 BUSY_SECONDS = 30
 COMMIT_ATTEMPTS = 12
-_BATCH = "batch"
+BATCH, ERASURE = "batch", "erasure"
+"""What a commit can be marked with: the batch it stores, or the erasure it is part of."""
 _LOCK = "catalog"
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Store:
             return self._create(name)
 
     def _create(self, name: str) -> Table:
-        target = next(target for target, table in TABLE_OF.items() if table == name)
+        target = target_of(name)
         catalog = self._catalog
         schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(arrow_schema(target)))
         user = schema.find_field("userId").field_id
@@ -106,16 +107,16 @@ class Store:
             ):
                 for file in files:
                     snapshot.append_data_file(file)
-            _flush_commit(current)
+            flush_commit(current)
 
         for file in files:
             flush(local_path(file.file_path))
         retrying(commit)
 
-    def committed(self, table: str, batch_id: str) -> Mapping[str, str] | None:
-        """The properties of the snapshot that added the batch, or None if none that is kept did."""
+    def committed(self, table: str, batch_id: str, mark: str = BATCH) -> Mapping[str, str] | None:
+        """The properties of the snapshot of a batch or erasure, or None if none that is kept is of it."""
         for snapshot in reversed(self.table(table).snapshots()):
-            if snapshot.summary and snapshot.summary.additional_properties.get(_BATCH) == batch_id:
+            if snapshot.summary and snapshot.summary.additional_properties.get(mark) == batch_id:
                 return dict(snapshot.summary.additional_properties)
         return None
 
@@ -139,7 +140,8 @@ def local_path(uri: str) -> Path:
     return Path(uri.removeprefix("file://"))
 
 
-def _flush_commit(table: Table) -> None:
+def flush_commit(table: Table) -> None:
+    """Force the newest commit of ``table`` to disk."""
     # The ledger is told next, and what it says must survive a power cut.
     snapshot = table.current_snapshot()
     assert snapshot is not None

@@ -71,3 +71,24 @@ def sort_order(table: str) -> tuple[str, ...]:
         return ("timestamp", "eventId")
     user_table = next(known for known in USER_TABLES.values() if known.name == table)
     return (*user_table.key, user_table.newest_by)
+
+
+@cache
+def texts(table: str) -> tuple[str, ...]:
+    """The columns of a table that hold text, and so could hold somebody's id."""
+    return tuple(f.name for f in arrow_schema(target_of(table)) if pa.types.is_string(f.type))
+
+
+@cache
+def repeating(table: str) -> tuple[str, ...]:
+    """The text columns of which many rows share a value: all but objects and the ids of events."""
+    target = target_of(table)
+    data_type = DATA_TYPES.get(target)
+    fields = data_type.incoming_fields if data_type else USER_TABLES[target.removeprefix("users/")].fields
+    objects = {f.name for f in fields if f.type in ("object", "any")}
+    return tuple(name for name in texts(table) if name not in objects | {"eventId"})
+
+
+def target_of(table: str) -> str:
+    """The target of a table."""
+    return next(target for target, known in TABLE_OF.items() if known == table)

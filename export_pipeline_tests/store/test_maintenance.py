@@ -118,7 +118,7 @@ def test_expired_snapshots_take_their_files_off_the_disk(settings: Settings, sto
         append(store, number)
     compact_day(settings, store, EVENTS, DAY)
     assert len(on_disk(settings)) == 4
-    removed = expire_snapshots(settings, store, EVENTS, LATER, keep_batches=())
+    removed = expire_snapshots(settings, store, EVENTS, LATER, keep=())
     assert {str(path) for path in on_disk(settings)} == set(store.files(EVENTS))
     assert removed.files > 3
     assert removed.bytes > 0
@@ -132,14 +132,14 @@ def test_files_of_a_recent_snapshot_stay_for_those_who_still_read_them(
         append(store, number)
     plan = store.files(EVENTS)
     compact_day(settings, store, EVENTS, DAY)
-    expire_snapshots(settings, store, EVENTS, datetime.now(UTC) - timedelta(hours=1), keep_batches=())
+    expire_snapshots(settings, store, EVENTS, datetime.now(UTC) - timedelta(hours=1), keep=())
     assert all(Path(path).exists() for path in plan)
 
 
 def test_the_snapshot_of_a_batch_that_has_not_ended_is_kept(settings: Settings, store: Store) -> None:
     for number in range(3):
         append(store, number)
-    expire_snapshots(settings, store, EVENTS, LATER, keep_batches={"b0"})
+    expire_snapshots(settings, store, EVENTS, LATER, keep={"b0"})
     assert store.committed(EVENTS, "b0") is not None
     assert store.committed(EVENTS, "b1") is None
 
