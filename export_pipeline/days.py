@@ -5,6 +5,7 @@ Every function takes the instant it judges by, so that a rerun judges the same.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 
 from export_pipeline.errors import InvalidRequest, OutsideRetention
@@ -12,6 +13,7 @@ from export_pipeline.errors import InvalidRequest, OutsideRetention
 MAX_RANGE_DAYS = 31
 """An export covers at most this many calendar days (contract, section 4)."""
 
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -28,6 +30,16 @@ def parse_day(text: object, field: str) -> date:
         except ValueError:
             pass
     raise InvalidRequest(f"{field} is {text!r}; it must be a calendar day as YYYY-MM-DD", field=field)
+
+
+def parse_instant(text: object, field: str) -> datetime:
+    """An RFC 3339 instant, in UTC; anything else, or one without a zone, is ``InvalidRequest``."""
+    if isinstance(text, str) and _INSTANT.fullmatch(text):
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    raise InvalidRequest(
+        f"{field} is {text!r}; it must be an instant with its zone, such as 2026-11-23T04:00:00Z", field=field
+    )
 
 
 def midnight(day: date) -> datetime:

@@ -13,6 +13,7 @@ from export_pipeline.defs.failures import failed_runs
 from export_pipeline.defs.ingest import ingest_job, landing
 from export_pipeline.defs.on_demand import on_demand
 from export_pipeline.defs.operations import operations
+from export_pipeline.defs.retention import retention
 from export_pipeline.defs.runs import deployment
 from export_pipeline.defs.schedule import scheduled_exports
 from export_pipeline.settings import Settings, load
@@ -40,7 +41,12 @@ def build_defs(
             executor=dg.in_process_executor,
         )
         return dg.Definitions.merge(
-            flow, database_source(settings), scheduled_exports(settings), on_demand(), operations()
+            flow,
+            database_source(settings),
+            scheduled_exports(settings),
+            on_demand(),
+            operations(),
+            retention(settings),
         )
 
 

@@ -1,9 +1,13 @@
-"""Locks between the processes of one machine."""
+"""Locks between the processes of one machine.
+
+A lock is held on a file that may be swept by others: whoever took it looks whether the file is still there.
+"""
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,10 +20,9 @@ _LOOK_SECONDS = 0.05
 @contextmanager
 def lock(settings: Settings, name: str) -> Iterator[None]:
     """Hold the lock ``name``: one process (or thread) at a time; the death of the holder frees it."""
-    path = _file(settings, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    while not (file := _take(_file(settings, name), wait=True)):
+        pass
+    with file:
         yield
 
 
@@ -31,39 +34,38 @@ def lock_soon(settings: Settings, name: str, seconds: float) -> Iterator[None]:
         Conflict: if another still holds it then.
     """
     until = time.monotonic() + seconds
-    with _open(settings, name) as file:
-        while not _taken(file):
-            if time.monotonic() > until:
-                raise Conflict(f"{name} is held by another process")
-            time.sleep(_LOOK_SECONDS)
+    while not (file := _take(_file(settings, name))):
+        if time.monotonic() > until:
+            raise Conflict(f"{name} is held by another process")
+        time.sleep(_LOOK_SECONDS)
+    with file:
         yield
 
 
 @contextmanager
 def lock_one(settings: Settings, names: Sequence[str]) -> Iterator[None]:
     """Hold one of the locks ``names``, whichever is free first: as many can be at it as there are names."""
-    with ExitStack() as stack:
-        files = [stack.enter_context(_open(settings, name)) for name in names]
-        while not (mine := next(filter(_taken, files), None)):
-            time.sleep(_LOOK_SECONDS)
-        for file in files:
-            if file is not mine:
-                file.close()
+    while not (file := next(filter(None, (_take(_file(settings, name)) for name in names)), None)):
+        time.sleep(_LOOK_SECONDS)
+    with file:
         yield
 
 
-def _open(settings: Settings, name: str) -> IO[str]:
-    path = _file(settings, name)
+def _take(path: Path, wait: bool = False) -> IO[str] | None:
+    """The file of a lock, held until it is closed; None if another holds it, or has swept it just now."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return open(path, "a")
-
-
-def _taken(file: IO[str]) -> bool:
+    file = open(path, "a")  # noqa: SIM115
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None
 
 
 def is_held(settings: Settings, name: str) -> bool:
@@ -81,6 +83,27 @@ def is_held(settings: Settings, name: str) -> bool:
 def forget(settings: Settings, name: str) -> None:
     """Remove the trace of a lock that nobody will ask for again."""
     _file(settings, name).unlink(missing_ok=True)
+
+
+def unheld(settings: Settings) -> list[Path]:
+    """The files of locks that nobody holds now."""
+    found = []
+    for path in (settings.tmp / "locks").glob("*.lock"):
+        if not is_held(settings, path.stem):
+            found.append(path)
+    return found
+
+
+def sweep(settings: Settings) -> int:
+    """Remove the traces of all locks that nobody holds; how many there were. Who waits takes a new one."""
+    swept = 0
+    for path in unheld(settings):
+        with suppress(FileNotFoundError), open(path) as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                path.unlink()
+                swept += 1
+    return swept
 
 
 def known(settings: Settings, prefix: str) -> list[str]:

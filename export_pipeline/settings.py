@@ -55,6 +55,25 @@ class Settings(BaseModel):
     )
     export_retention_days: int = Field(7, ge=1, le=3650, description="Days that export files are kept")
 
+    aggregate_retention_days: int = Field(
+        730, ge=1, le=36_500, description="Days that daily metrics are kept"
+    )
+    log_retention_days: int = Field(
+        90,
+        ge=1,
+        le=3650,
+        description="Days that Dagster's runs with their logs, and the log of downloads, are kept",
+    )
+    retention_hour: int = Field(
+        4, ge=0, le=23, description="Hour (UTC) at which what is past its time is removed"
+    )
+    metrics_min_viewers: int = Field(
+        5,
+        ge=1,
+        le=1_000_000,
+        description="Viewers under which a cell of the daily metrics is merged into others",
+    )
+
     public_url: str = Field(
         "",
         pattern="^(https?://[^/?#]+[^?#]*)?$",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from export_pipeline.errors import Conflict
-from export_pipeline.locks import is_held, known, lock, lock_one, lock_soon
+from export_pipeline.locks import is_held, known, lock, lock_one, lock_soon, sweep
 from export_pipeline.settings import Settings
 
 
@@ -43,3 +43,38 @@ def test_locks_are_known_by_how_their_names_begin(settings: Settings) -> None:
         with lock(settings, name):
             pass
     assert sorted(known(settings, "job-")) == ["job-1", "job-2"]
+
+
+def test_traces_of_locks_are_swept_and_those_held_stay(settings: Settings) -> None:
+    with lock(settings, "free"):
+        pass
+    with lock(settings, "held"):
+        assert sweep(settings) == 1
+        assert known(settings, "") == ["held"]
+        with pytest.raises(Conflict), lock_soon(settings, "held", 0.1):
+            pass
+
+
+def test_sweeping_never_lets_two_in(settings: Settings) -> None:
+    inside, most = 0, 0
+    done = threading.Event()
+
+    def sweeping() -> None:
+        while not done.is_set():
+            sweep(settings)
+
+    def work(_: int) -> None:
+        nonlocal inside, most
+        with lock(settings, "a"):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.001)
+            inside -= 1
+
+    sweeper = threading.Thread(target=sweeping)
+    sweeper.start()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(200)))
+    done.set()
+    sweeper.join()
+    assert most == 1

@@ -1,4 +1,4 @@
-"""Commands for who operates it: ``status``, ``settings``."""
+"""Commands for who operates it: ``status``, ``retention``, ``settings``."""
 
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,39 @@ def _status_text(found: "Status") -> str:
     return "\n\n".join([stored, exports, _listed("due", due), _listed("broken", broken)])
 
 
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would be removed.")
+@click.option(
+    "--now",
+    "instant",
+    metavar="INSTANT",
+    help="Remove what is past its time at this instant, such as 2026-11-23T04:00:00Z.  [default: now]",
+)
+@json_option
+@pass_output
+def retention(output: Output, dry_run: bool, instant: str | None) -> None:
+    """Remove what is past its time: raw events, quarantine, metrics, export files and leftovers.
+
+    The `retention` job does the same every day, and removes old runs of Dagster too.
+    """
+    from export_pipeline.days import parse_instant, utc_now
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.retention import retain, rounds
+    from export_pipeline.settings import load
+    from export_pipeline.store import Store
+
+    now = parse_instant(instant, "--now") if instant is not None else utc_now()
+    settings = load()
+    removed = retain(settings, Store(settings), Ledger(settings), now, dry_run=dry_run)
+    output.show(
+        rounds.to_json(removed),
+        lambda: table(
+            ["would be removed" if dry_run else "removed", "rows", "files", "size"],
+            [[what, item.rows, item.files, size(item.bytes)] for what, item in removed.items()],
+        ),
+    )
+
+
 def _listed(heading: str, lines: list[str]) -> str:
     return "\n".join([heading, "-" * len(heading), *(lines or ["nothing"])])
 
@@ -82,4 +115,4 @@ def settings(output: Output) -> None:
     )
 
 
-COMMANDS = (status, settings)
+COMMANDS = (status, retention, settings)

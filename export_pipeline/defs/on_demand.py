@@ -189,7 +189,7 @@ def on_demand_sensor() -> dg.SensorDefinition:
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts exports that were asked for, in order, {MOST_AT_ONCE} at a time; tries one "
-        "whose run died once more; clears away what cancelled, failed and expired exports left.",
+        "whose run died once more; clears away what cancelled and failed exports left.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

@@ -157,7 +157,7 @@ def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: dateti
     request = made.request
     (data_type,), day, data_version = request.data_types, request.start, made.days[0].data_version
     versions = daily_folder(sources.settings, data_type, request.format, day)
-    version, replaces = 1, None
+    version, replaces = _first_version(sources.ledger, data_type, request.format, day, data_version), None
     for number in reversed(_versions(versions)):
         try:
             before = _manifest(versions / f"v{number}", sources.settings)
@@ -182,6 +182,14 @@ def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: dateti
         now=now,
     )
     return manifest, versions / f"v{version}"
+
+
+def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_version: int) -> int:
+    """The version of an export of which none is left: the one that expired, or the next if rows changed."""
+    expired = ledger.keeping.expired(data_type, format, day)
+    if expired is None:
+        return 1
+    return expired.version + (expired.data_version != data_version)
 
 
 def _versions(folder: Path) -> list[int]:

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from export_pipeline.days import days_between
-from export_pipeline.errors import DamagedData, TransientError
+from export_pipeline.errors import DamagedData, OutsideRetention, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
 from export_pipeline.exports.due import is_closed
@@ -87,6 +87,7 @@ def make(
         kept: days not to be computed if there is another way; it makes no difference to the bytes.
 
     Raises:
+        OutsideRetention: if days were dropped meanwhile.
         DamagedData: if a store file is missing or damaged, naming it, or the files read back wrong.
         TransientError: if the rows were changed by others every time.
         StorageFull: if there is no room.
@@ -109,6 +110,8 @@ def make(
             kept = None
         else:
             reach(sources.settings, "export.written")
+            for name in request.data_types:
+                _check_kept(sources.ledger, name, request)
             miscounted = _miscounted(made, looks)
             # Rows that came meanwhile are above the watermark: they belong to the next version.
             if not miscounted:
@@ -120,7 +123,18 @@ def make(
 
 
 def _look(ledger: Ledger, data_type: str, request: ExportRequest) -> Days:
-    return ledger.read_days(data_type, request.start, request.end)
+    look = ledger.read_days(data_type, request.start, request.end)
+    _check_kept(ledger, data_type, request)
+    return look
+
+
+def _check_kept(ledger: Ledger, data_type: str, request: ExportRequest) -> None:
+    """Refuse days that were dropped since they were asked for: what is left of them is not what was there."""
+    first = ledger.keeping.first_day(data_type)
+    if first and request.start < first:
+        raise OutsideRetention(
+            f"startDate is {request.start}; raw events before {first} are no longer kept", field="startDate"
+        )
 
 
 def _write(

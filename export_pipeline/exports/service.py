@@ -36,7 +36,7 @@ from export_pipeline.exports.publishing import publish, room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
-from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, OPEN
+from export_pipeline.ledger.jobs import CANCELLED, FAILED, MAX_ATTEMPTS
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -279,13 +279,12 @@ def explained(error: Exception) -> tuple[str, str]:
 
 
 def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:
-    """Clear away what no job needs: exports of jobs that are neither open nor complete, what dead processes
-    left, and locks of jobs that have ended. Note which jobs have expired."""
-    ledger.jobs.expire_due(now)
+    """Clear away what no job needs: exports of cancelled and failed jobs, what dead processes left, and locks
+    of jobs that have ended. Files whose time is over are the affair of retention."""
     sweep(settings.tmp / "exports", SCRATCH)
     for folder in (settings.exports / FOLDER).glob("*"):
         with suppress(NotFound):
-            if ledger.jobs.get(folder.name, now).state not in (*OPEN, COMPLETE):
+            if ledger.jobs.get(folder.name, now).state in (CANCELLED, FAILED):
                 shutil.rmtree(folder, ignore_errors=True)
     open_jobs = {lock_name(job.id) for job in ledger.jobs.open(now)}
     for name in locks.known(settings, lock_name("")):

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline import secrets
 from export_pipeline.errors import Conflict
+from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.tables import answers
 from export_pipeline.settings import Settings
 
@@ -84,6 +85,17 @@ class Answers:
         """Forget a request that was refused, so that it can be asked again, corrected."""
         with self._engine.begin() as connection:
             connection.execute(delete(answers).where(*_row(reserved), answers.c.status.is_(None)))
+
+    def ended(self, now: datetime) -> int:
+        """How many answers are past their time."""
+        query = select(func.count()).where(answers.c.created_at <= now - KEPT)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() or 0
+
+    def forget(self, now: datetime) -> int:
+        """Remove the answers that are past their time; how many there were."""
+        with self._engine.begin() as connection:
+            return connection.execute(delete(answers).where(answers.c.created_at <= now - KEPT)).rowcount
 
     def _hash(self, content: bytes) -> str:
         return hmac.new(secrets.key(self._settings, _SECRET), content, hashlib.sha256).hexdigest()

@@ -19,6 +19,7 @@ from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, C
 from export_pipeline.ledger.engine import connect, reading
 from export_pipeline.ledger.erasures import Erasures
 from export_pipeline.ledger.jobs import Jobs
+from export_pipeline.ledger.keeping import Keeping
 from export_pipeline.ledger.keys import Keys
 from export_pipeline.ledger.links import Links
 from export_pipeline.ledger.messages import Messages
@@ -106,6 +107,11 @@ class Ledger:
     def attempts(self) -> Attempts:
         """Claims of messages, and what became of them."""
         return Attempts(self._engine)
+
+    @cached_property
+    def keeping(self) -> Keeping:
+        """What retention removed, and what daily metrics were computed from."""
+        return Keeping(self._engine)
 
     def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
         """Note a batch, with the next sequence number, before anything of it is written."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select, update
+from sqlalchemy import Engine, Row, Select, delete, func, insert, select, update
 
 from export_pipeline.errors import NotFound
 from export_pipeline.ledger.engine import reading
@@ -98,6 +98,23 @@ class Links:
         with reading(self._engine) as connection:
             count, sent, at = connection.execute(query).one()
         return int(count), int(sent), at
+
+    def ended(self, before: datetime) -> int:
+        """How many downloads are noted of links that ended before ``before``."""
+        query = select(func.count()).where(downloads.c.link_id.in_(_ended(before)))
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() or 0
+
+    def forget(self, before: datetime) -> int:
+        """Remove links that ended before ``before`` and their downloads; how many downloads there were."""
+        with self._engine.begin() as connection:
+            gone = connection.execute(delete(downloads).where(downloads.c.link_id.in_(_ended(before))))
+            connection.execute(delete(links).where(links.c.expires_at < before))
+            return gone.rowcount
+
+
+def _ended(before: datetime) -> Select[tuple[str]]:
+    return select(links.c.id).where(links.c.expires_at < before)
 
 
 def _link(row: Row[Any]) -> Link:

@@ -275,3 +275,30 @@ attempts = Table(
     Column("response", String, nullable=False),
     Column("error", String),
 )
+
+kept_from = Table(
+    "kept_from",
+    metadata,
+    Column("data_type", String, primary_key=True),
+    Column("day", Date, nullable=False),
+)
+
+expired_exports = Table(
+    "expired_exports",
+    metadata,
+    Column("data_type", String, primary_key=True),
+    Column("format", String, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("data_version", Integer, nullable=False),
+    Column("expired_at", Instant, nullable=False),
+    Column("announced", Boolean, nullable=False),
+)
+
+metric_days = Table(
+    "metric_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("computed_from", JSON, nullable=False),
+    Column("computed_at", Instant, nullable=False),
+)

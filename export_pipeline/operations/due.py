@@ -23,14 +23,27 @@ def due_now(settings: Settings, ledger: Ledger, now: datetime) -> Due:
     waiting = {name: waiting_days(settings, ledger, name) for name in DATA_TYPES}
 
     def exported(data_type: str, day: date) -> bool:
-        live = [live_or_problem(settings, data_type, format_, day) for format_ in FORMATS]
-        return all(isinstance(export, DailyExport) and export.manifest.complete for export in live)
+        live = {format_: live_or_problem(settings, data_type, format_, day) for format_ in FORMATS}
+        return all(
+            export.manifest.complete
+            if isinstance(export, DailyExport)
+            else export is None and _had_its_time(ledger, data_type, format_, day)
+            for format_, export in live.items()
+        )
 
     return due_exports(
         due_days(now, settings, min(known, default=None)),
         DATA_TYPES,
         closed=lambda data_type, day: is_closed(day, now, settings, waiting[data_type]),
         exported=exported,
+    )
+
+
+def _had_its_time(ledger: Ledger, data_type: str, format_: str, day: date) -> bool:
+    """Whether a daily export of what the day holds now expired: only who asks for it gets it again."""
+    expired = ledger.keeping.expired(data_type, format_, day)
+    return expired is not None and (
+        expired.data_version == ledger.read_days(data_type, day, day)[day].version
     )
 
 

@@ -11,6 +11,7 @@ from export_pipeline.ledger.erasures import ERASE_STORE
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import (
+    LOCK,
     Compaction,
     Removed,
     compact_day,
@@ -19,9 +20,7 @@ from export_pipeline.store.maintenance import (
     sweep_orphans,
     sweep_scratch,
 )
-from export_pipeline.store.tables import TABLES
-
-LOCK = "maintenance"
+from export_pipeline.store.tables import ALL_TABLES
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def maintain(settings: Settings, store: Store, ledger: Ledger, now: datetime) ->
     done = {}
     with ledger.lock(LOCK):
         sweep_scratch(settings)
-        for table in TABLES:
+        for table in ALL_TABLES:
             compacted = tuple(
                 compact_day(settings, store, table, day)
                 for day in crowded_days(store, table, settings.compaction_files)

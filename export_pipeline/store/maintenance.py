@@ -26,6 +26,9 @@ from export_pipeline.sql import literal, parquet, quoted
 from export_pipeline.store.store import BATCH, ERASURE, Store, local_path, retrying
 from export_pipeline.store.tables import sort_order
 
+LOCK = "maintenance"
+"""Held by whoever replaces or removes files of tables: one at a time."""
+
 CHUNK_ROWS = 500_000
 SORT_MEMORY = "400MB"
 SCRATCH = "compaction"
@@ -174,16 +177,20 @@ def sweep_scratch(settings: Settings) -> None:
         shutil.rmtree(left)
 
 
-def sweep_orphans(store: Store, table: str, before: datetime) -> Removed:
-    """Delete files of a table last written before ``before`` that no snapshot reaches.
+def orphans(store: Store, table: str, before: datetime) -> set[Path]:
+    """The files of a table last written before ``before`` that no snapshot reaches.
 
     They are left by commits that failed or were killed. ``before`` protects commits in flight.
     """
-    loaded = store.table(table)
-    root = local_path(loaded.location())
+    root = local_path(store.table(table).location())
     old = {path for path in root.rglob("*") if path.is_file() and path.stat().st_mtime < before.timestamp()}
     # What is reachable is read after the listing: a file committed in between is then known.
-    return _delete(old - _reachable(store.table(table)))
+    return old - _reachable(store.table(table))
+
+
+def sweep_orphans(store: Store, table: str, before: datetime) -> Removed:
+    """Delete the ``orphans`` of a table."""
+    return _delete(orphans(store, table, before))
 
 
 def delete_unreachable(store: Store, table: str) -> Removed:

@@ -31,7 +31,7 @@ from export_pipeline.errors import TransientError
 from export_pipeline.files import flush
 from export_pipeline.locks import lock
 from export_pipeline.settings import Settings
-from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, arrow_schema, has_days, target_of
+from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, day_column, table_schema
 
 NAMESPACE = "export_pipeline"
 BUSY_SECONDS = 30
@@ -68,14 +68,16 @@ class Store:
             return self._create(name)
 
     def _create(self, name: str) -> Table:
-        target = target_of(name)
         catalog = self._catalog
-        schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(arrow_schema(target)))
-        user = schema.find_field("userId").field_id
-        fields = [PartitionField(user, 1001, BucketTransform(USER_BUCKETS), "userId_bucket")]
-        if has_days(name):
-            timestamp = schema.find_field("timestamp").field_id
-            fields.insert(0, PartitionField(timestamp, 1000, DayTransform(), "day"))
+        arrow = table_schema(name)
+        schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(arrow))
+        fields = []
+        if column := day_column(name):
+            day = schema.find_field(column).field_id
+            fields.append(PartitionField(day, 1000, DayTransform(), "day"))
+        if "userId" in arrow.names:
+            user = schema.find_field("userId").field_id
+            fields.append(PartitionField(user, 1001, BucketTransform(USER_BUCKETS), "userId_bucket"))
         return catalog.create_table_if_not_exists(
             (NAMESPACE, name), schema, partition_spec=PartitionSpec(*fields), properties=dict(PROPERTIES)
         )

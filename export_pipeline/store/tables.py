@@ -6,6 +6,7 @@ from functools import cache
 import pyarrow as pa
 
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES, Field
+from export_pipeline.events.metrics import METRICS
 
 USER_BUCKETS = 4
 ROW_GROUP_ROWS = 32_768
@@ -17,6 +18,12 @@ TABLE_OF: Mapping[str, str] = {
 """The table of each target: a data type, or ``users/<landing folder>``."""
 
 TABLES = tuple(TABLE_OF.values())
+"""The tables that hold people: events, and what is known of users."""
+
+METRICS_TABLE = "daily_metrics"
+"""The table of aggregates; it holds no user id."""
+
+ALL_TABLES = (*TABLES, METRICS_TABLE)
 
 _INSTANT = pa.timestamp("us", "UTC")
 _ARROW: Mapping[str, pa.DataType] = {
@@ -60,8 +67,33 @@ def arrow_schema(target: str) -> pa.Schema:
     return pa.schema([*_arrow_fields(fields), pa.field("batchSequence", pa.int64(), nullable=False)])
 
 
+METRICS_SCHEMA = pa.schema(
+    [
+        pa.field("date", pa.date32(), nullable=False),
+        pa.field("contentId", pa.string(), nullable=False),
+        pa.field("deviceType", pa.string(), nullable=False),
+        *(pa.field(m.name, _ARROW[m.type], nullable=m.nullable) for m in METRICS),
+    ]
+)
+"""The columns of ``METRICS_TABLE``."""
+
+
+def table_schema(table: str) -> pa.Schema:
+    """The columns of any table."""
+    if table == METRICS_TABLE:
+        return METRICS_SCHEMA
+    return arrow_schema(target_of(table))
+
+
+def day_column(table: str) -> str | None:
+    """The column by whose day a table is partitioned; None for a user table."""
+    if table == METRICS_TABLE:
+        return "date"
+    return "timestamp" if has_days(table) else None
+
+
 def has_days(table: str) -> bool:
-    """Whether a table is partitioned by the day of ``timestamp``: event tables are, user tables are not."""
+    """Whether a table holds events, partitioned by the day of ``timestamp``; user tables are not."""
     return any(table == data_type.table for data_type in DATA_TYPES.values())
 
 
@@ -76,7 +108,7 @@ def sort_order(table: str) -> tuple[str, ...]:
 @cache
 def texts(table: str) -> tuple[str, ...]:
     """The columns of a table that hold text, and so could hold somebody's id."""
-    return tuple(f.name for f in arrow_schema(target_of(table)) if pa.types.is_string(f.type))
+    return tuple(f.name for f in table_schema(table) if pa.types.is_string(f.type))
 
 
 @cache

@@ -9,11 +9,11 @@ import duckdb
 import pyarrow as pa
 
 from export_pipeline.errors import InvalidRequest, TransientError
-from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
+from export_pipeline.events.catalogue import USER_TABLES
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
 from export_pipeline.store.store import Store
-from export_pipeline.store.tables import TABLE_OF, arrow_schema
+from export_pipeline.store.tables import ALL_TABLES, day_column, table_schema, target_of
 
 # Not "explain": "explain analyze copy" runs the copy, and may write where reading is allowed.
 _READS = {duckdb.StatementType.SELECT}
@@ -37,22 +37,24 @@ def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("set TimeZone = 'UTC'")
     readable: list[str] = []
-    for target, table in TABLE_OF.items():
+    for table in ALL_TABLES:
+        columns = table_schema(table)
         files = store.files(table)
         readable += files
         if files:
             source = parquet(files)
         else:
-            columns = (f"null::{_sql_type(f.type)} as {quoted(f.name)}" for f in arrow_schema(target))
-            source = f"(select {', '.join(columns)} limit 0)"
-        newest = "" if target in DATA_TYPES else _newest_of_key(target)
+            empty = (f"null::{_sql_type(f.type)} as {quoted(f.name)}" for f in columns)
+            source = f"(select {', '.join(empty)} limit 0)"
+        newest = "" if day_column(table) else _newest_of_key(target_of(table))
         # Without a zone an instant is printed as it is stored, by every reader and in every place.
         instants = ", ".join(
             f"{quoted(f.name)}::timestamp as {quoted(f.name)}"
-            for f in arrow_schema(target)
+            for f in columns
             if pa.types.is_timestamp(f.type)
         )
-        connection.execute(f"create view {table} as select * replace ({instants}) from {source} {newest}")
+        shown = f"* replace ({instants})" if instants else "*"
+        connection.execute(f"create view {table} as select {shown} from {source} {newest}")
     connection.execute(f"set temp_directory = {literal(str(settings.tmp / 'query'))}")
     connection.execute(f"set allowed_paths = [{', '.join(map(literal, readable))}]")
     connection.execute("set enable_external_access = false")
@@ -72,7 +74,7 @@ def _newest_of_key(target: str) -> str:
 def _sql_type(arrow: pa.DataType) -> str:
     if pa.types.is_timestamp(arrow):
         return "timestamptz"
-    return {pa.int64(): "bigint", pa.float64(): "double"}.get(arrow, "varchar")
+    return {pa.int64(): "bigint", pa.float64(): "double", pa.date32(): "date"}.get(arrow, "varchar")
 
 
 def query(settings: Settings, store: Store, sql: str) -> duckdb.DuckDBPyRelation:

@@ -55,10 +55,12 @@ job daily_exports
 job ingest
 job maintenance
 job on_demand_export
+job retention
 resource deployment
 schedule alerts
 schedule daily_exports
 schedule maintenance
+schedule retention
 sensor failed_runs
 sensor landing
 sensor on_demand_exports

@@ -288,15 +288,3 @@ def test_a_day_that_left_retention_while_the_job_waited_fails_it(ask: Ask, work:
     with pytest.raises(OutsideRetention):
         work(job, clock=lambda: NOW + timedelta(days=100))
     assert ledger.jobs.get(job.id, NOW).error_code == "OUTSIDE_RETENTION"
-
-
-def test_an_expired_export_is_removed_and_others_are_kept(
-    land: Land, ask: Ask, work: Run, settings: Settings, ledger: Ledger
-) -> None:
-    land([row(1)])
-    old = work(ask())
-    new = work(ask(), clock=lambda: NOW + timedelta(days=1))
-    clear(settings, ledger, NOW + timedelta(days=7))
-    assert not published(settings, old).exists()
-    assert verify(published(settings, new)).ok
-    assert ledger.jobs.get(old.id, NOW).state == "expired"

@@ -1,0 +1,65 @@
+"""What nobody owns any more: orphans of dead processes, traces of locks, old answers and downloads."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from export_pipeline import locks
+from export_pipeline.exports.daily import SCRATCH
+from export_pipeline.exports.publishing import sweep
+from export_pipeline.ingest.batches import SCRATCH as INGEST_SCRATCH
+from export_pipeline.ledger import Ledger
+from export_pipeline.retention.items import Item, on_disk, remove
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+from export_pipeline.store.maintenance import SCRATCH as COMPACTION_SCRATCH
+from export_pipeline.store.maintenance import orphans
+from export_pipeline.store.tables import ALL_TABLES
+
+
+def sweep_orphans(settings: Settings, store: Store, now: datetime, dry: bool) -> Item:
+    """Remove store files that nothing refers to, and what dead processes left in ``tmp``.
+
+    Only while neither ingest nor maintenance runs. A file is old by the machine's clock, whatever ``now``
+    is: it may belong to a commit in flight.
+    """
+    before = min(now, datetime.now(UTC)) - timedelta(hours=settings.orphan_hours)
+    paths = [path for table in ALL_TABLES for path in orphans(store, table, before)]
+    left = [
+        path for prefix in (INGEST_SCRATCH, COMPACTION_SCRATCH) for path in settings.tmp.glob(f"{prefix}-*")
+    ]
+    exports = list((settings.tmp / "exports").glob(f"{SCRATCH}*"))
+    if dry:
+        return on_disk([*paths, *left])
+    removed = remove([*paths, *left])
+    before_sweep = _sizes(exports)
+    sweep(settings.tmp / "exports", SCRATCH)
+    for path, item in before_sweep.items():
+        if not path.exists():
+            removed += item
+    return removed
+
+
+def _sizes(paths: Iterable[Path]) -> dict[Path, Item]:
+    found = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            found[path] = on_disk([path])
+    return found
+
+
+def sweep_locks(settings: Settings, dry: bool) -> Item:
+    """Remove the traces of locks that nobody holds."""
+    return Item(files=len(locks.unheld(settings)) if dry else locks.sweep(settings))
+
+
+def forget_answers(ledger: Ledger, now: datetime, dry: bool) -> Item:
+    """Remove the answers kept for Idempotency-Keys whose time is over at ``now``."""
+    return Item(rows=ledger.answers.ended(now) if dry else ledger.answers.forget(now))
+
+
+def forget_downloads(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -> Item:
+    """Remove links, and the log of downloads through them, that ended long enough before ``now``."""
+    before = now - timedelta(days=settings.log_retention_days)
+    return Item(rows=ledger.links.ended(before) if dry else ledger.links.forget(before))

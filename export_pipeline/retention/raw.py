@@ -1,0 +1,79 @@
+"""Raw events, the quarantine and the aggregates: whole days, dropped when they are past their time."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from export_pipeline.days import oldest_kept_day
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.faults import reach
+from export_pipeline.ledger import Ledger
+from export_pipeline.retention.items import Item, on_disk, remove
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+from export_pipeline.store.days import Dropped, drop_days, held_before
+from export_pipeline.store.tables import METRICS_TABLE
+
+
+def drop_events(
+    settings: Settings, store: Store, ledger: Ledger, now: datetime, dry: bool
+) -> dict[str, Item]:
+    """Drop the days of the event tables that are outside raw retention at ``now``; what went, by table.
+
+    Only while neither ingest nor maintenance runs. That a day is closed for good is noted first, so that no
+    export of it is made of what is left.
+    """
+    before = oldest_kept_day(now, settings.raw_retention_days)
+    open_batches = {batch.id for batch in ledger.open_batches()}
+    removed = {}
+    for name, data_type in DATA_TYPES.items():
+        counted = ledger.keeping.rows_before(name, before)
+        if dry:
+            found = held_before(store, data_type.table, before)
+        else:
+            ledger.keeping.close_before(name, before)
+            reach(settings, "retention.closed")
+            found = drop_days(settings, store, data_type.table, before, open_batches)
+            ledger.keeping.forget_days(name, before)
+        # After a round that was killed the rows are gone already, and only the ledger still counts them.
+        removed[data_type.table] = Item(max(found.rows, counted), found.files, found.bytes)
+    return removed
+
+
+def drop_metrics(settings: Settings, store: Store, ledger: Ledger, now: datetime, dry: bool) -> Item:
+    """Drop the daily metrics that are past their time at ``now``. Only while no maintenance runs."""
+    before = oldest_kept_day(now, settings.aggregate_retention_days)
+    if dry:
+        return _item(held_before(store, METRICS_TABLE, before))
+    dropped = drop_days(settings, store, METRICS_TABLE, before, ())
+    ledger.keeping.forget_metrics(before)
+    return _item(dropped)
+
+
+def _item(dropped: Dropped) -> Item:
+    return Item(dropped.rows, dropped.files, dropped.bytes)
+
+
+def drop_quarantine(settings: Settings, now: datetime, dry: bool) -> Item:
+    """Remove the days of the quarantine that are outside raw retention at ``now``.
+
+    Only while no ingest runs.
+    """
+    folders = list(_old_days(settings.quarantine, oldest_kept_day(now, settings.raw_retention_days)))
+    lines = sum(_lines(path) for folder in folders for path in folder.glob("*.parquet"))
+    return Item(rows=lines) + (on_disk(folders) if dry else remove(folders))
+
+
+def _old_days(root: Path, before: date) -> Iterator[Path]:
+    for folder in root.rglob("????-??-??"):
+        if folder.is_dir() and folder.name < before.isoformat():
+            yield folder
+
+
+def _lines(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, ValueError):
+        return 0  # a damaged file goes like any other

@@ -1,0 +1,152 @@
+"""Whole days of a table: replaced or dropped in one commit, and what was dropped removed from disk at once.
+
+Files are grouped by the day they are partitioned by; no row is read.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from export_pipeline.faults import reach
+from export_pipeline.files import flush
+from export_pipeline.settings import Settings
+from export_pipeline.store.maintenance import Removed, expire_snapshots
+from export_pipeline.store.store import Store, local_path, retrying
+
+_EPOCH = date(1970, 1, 1)
+_ALL_OLDER = datetime(9999, 1, 1, tzinfo=UTC)
+_FOLDER = re.compile(r"day=(\d{4}-\d\d-\d\d)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What goes with days of a table: rows that were visible, files on disk and their bytes."""
+
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+def replace_day(store: Store, table: str, day: date, rows: pa.Table, properties: Mapping[str, str]) -> None:
+    """Put ``rows``, all of ``day``, in the place of what the table has of the day, in one commit.
+
+    Raises:
+        TransientError: if other commits won every time.
+    """
+    loaded = store.table(table)
+    arrow = schema_to_pyarrow(loaded.schema(), include_field_ids=False)
+    files: list[DataFile] = []
+    if rows.num_rows:
+        files += _dataframe_to_data_files(loaded.metadata, rows.cast(arrow), loaded.io)
+    for file in files:
+        flush(local_path(file.file_path))
+
+    def commit() -> None:
+        current = store.table(table)
+        old = [file for file in _live(current) if _day(file) == day]
+        if not old and not files:
+            return
+        with (
+            current.transaction() as transaction,
+            transaction.update_snapshot(dict(properties)).overwrite() as snapshot,
+        ):
+            for file in old:
+                snapshot.delete_data_file(file)
+            for file in files:
+                snapshot.append_data_file(file)
+
+    retrying(commit)
+
+
+def held_before(store: Store, table: str, before: date) -> Dropped:
+    """What a table holds of days before ``before``, in its rows and, replaced or not, on disk."""
+    loaded = store.table(table)
+    rows = sum(file.record_count for file in _live(loaded) if _day(file) < before)
+    sizes = [path.stat().st_size for path in _files_before(loaded, before)]
+    return Dropped(rows, len(sizes), sum(sizes))
+
+
+def drop_days(
+    settings: Settings, store: Store, table: str, before: date, keep_batches: Collection[str]
+) -> Dropped:
+    """Drop every day before ``before`` in one commit, forget all older snapshots, and delete the files.
+
+    Only while nothing else writes to the table. Who reads these files loses them, and plans again. Killed
+    anywhere, the next call completes it.
+
+    Args:
+        keep_batches: batches whose snapshots stay, see ``expire_snapshots``; their files stay as well.
+
+    Returns:
+        The rows that were visible before, and what was deleted from disk.
+    """
+    rows = 0
+
+    def commit() -> None:
+        nonlocal rows
+        current = store.table(table)
+        old = [file for file in _live(current) if _day(file) < before]
+        rows = sum(file.record_count for file in old)
+        if old:
+            with current.transaction() as transaction, transaction.update_snapshot().overwrite() as snapshot:
+                for file in old:
+                    snapshot.delete_data_file(file)
+
+    retrying(commit)
+    reach(settings, "retention.dropped")
+    paths = _files_before(store.table(table), before)
+    if not paths:
+        return Dropped(rows)
+    sizes = {path: path.stat().st_size for path in paths}
+    expire_snapshots(settings, store, table, _ALL_OLDER, keep_batches)
+    kept = _still_read(store.table(table)) if keep_batches else set()
+    for path in sizes.keys() - kept:
+        path.unlink(missing_ok=True)
+    reach(settings, "retention.deleted")
+    removed = Removed()
+    for path, size in sizes.items():
+        if not path.exists():
+            removed += Removed(1, size)
+    for folder in {path.parent for path in sizes}:
+        _remove_empty(folder, local_path(store.table(table).location()))
+    return Dropped(rows, removed.files, removed.bytes)
+
+
+def _files_before(table: Table, before: date) -> list[Path]:
+    """The data files on disk of days before ``before``, whether a snapshot reaches them or not."""
+    found = []
+    for folder in local_path(table.location()).glob("data/day=*"):
+        name = _FOLDER.fullmatch(folder.name)
+        if name and date.fromisoformat(name[1]) < before:
+            found += [path for path in folder.rglob("*") if path.is_file()]
+    return found
+
+
+def _still_read(table: Table) -> set[Path]:
+    paths: set[Path] = set()
+    for snapshot in table.snapshots():
+        for manifest in snapshot.manifests(table.io):
+            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+            paths.update(local_path(entry.data_file.file_path) for entry in entries)
+    return paths
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _live(table: Table) -> list[DataFile]:
+    return [task.file for task in table.scan().plan_files()]
+
+
+def _day(file: DataFile) -> date:
+    return _EPOCH + timedelta(days=file.partition[0])
