@@ -8,13 +8,26 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from export_pipeline import allowed
 from export_pipeline.errors import InvalidSetting
 
 PREFIX = "EXPORT_PIPELINE_"
+MAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
+"""An e-mail address: nothing in it can end a header or begin another."""
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class Settings(BaseModel):
@@ -87,6 +100,25 @@ class Settings(BaseModel):
         1 << 20, ge=1 << 10, le=1 << 28, description="Bytes that the body of a request to the API may have"
     )
 
+    webhook_allow: str = Field(
+        "",
+        description="Where webhooks may go besides public HTTPS addresses: comma-separated networks, host "
+        "names, http:// origins",
+    )
+    smtp_host: str = Field("", description="Mail server; without one no e-mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 (starttls) or 465 (tls)")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection to it is secured; none only on this machine"
+    )
+    smtp_user: str = Field("", description="User it is logged in to with; without one there is no login")
+    smtp_password: SecretStr = Field(SecretStr(""), description="Password of that user")
+    mail_from: str = Field(
+        "exports@localhost", pattern=MAIL_PATTERN, description="Address that e-mail is sent from"
+    )
+    operator_email: str = Field(
+        "", pattern=f"^$|{MAIL_PATTERN}", description="Address that is told what is broken; none: nobody"
+    )
+
     duckdb_source: Path | None = Field(
         None, description="A DuckDB database with tables like ours; what is new in it is taken in"
     )
@@ -120,6 +152,27 @@ class Settings(BaseModel):
         if set(str(home.expanduser().absolute())) & set("?#\t\r\n"):
             raise PydanticCustomError("home", "its path must hold no `?`, no `#`, no tab and no line end")
         return home
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _can_be_read(cls, text: str) -> str:
+        try:
+            allowed.parse(text)
+        except ValueError as error:
+            raise PydanticCustomError("webhook_allow", "{reason}", {"reason": str(error)}) from None
+        return text
+
+    @field_validator("smtp_security")
+    @classmethod
+    def _is_secure(cls, security: str, others: ValidationInfo) -> str:
+        if security == "none" and others.data.get("smtp_host") not in ("", *_THIS_MACHINE):
+            raise PydanticCustomError("smtp_security", "it must be starttls or tls, as it is another machine")
+        return security
+
+    @cached_property
+    def allowed(self) -> allowed.Allowed:
+        """Where webhooks may go besides public HTTPS addresses."""
+        return allowed.parse(self.webhook_allow)
 
     @cached_property
     def close_delay(self) -> timedelta:

@@ -1,0 +1,49 @@
+"""What the operator lets webhooks reach besides the public internet: the setting ``webhook_allow``, read.
+
+Comma-separated networks (``10.1.0.0/16``), host names (``hooks.internal``) and origins
+(``http://localhost:9000``): contract, section 5.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+_ORIGIN = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?", re.ASCII)
+_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?", re.ASCII)
+
+HTTP_PORT = 80
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Networks, lower-case host names, and (host, port) of plain HTTP servers."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    names: frozenset[str]
+    origins: frozenset[tuple[str, int]]
+
+    def address(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether an address is in one of the networks."""
+        return any(address.version == net.version and address in net for net in self.networks)
+
+
+def parse(text: str) -> Allowed:
+    """What a setting's text allows.
+
+    Raises:
+        ValueError: with what is wrong, as the end of a sentence.
+    """
+    networks, names, origins = [], set(), set()
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        if origin := _ORIGIN.fullmatch(item):
+            origins.add((origin[1].strip("[]").lower(), int(origin[2] or HTTP_PORT)))
+        elif "/" in item or ":" in item or item.replace(".", "").isdigit():
+            try:
+                networks.append(ip_network(item))
+            except ValueError:
+                raise ValueError(f"{item[:80]!r} is no network, such as 10.1.0.0/16") from None
+        elif _NAME.fullmatch(item):
+            names.add(item.lower())
+        else:
+            raise ValueError(f"{item[:80]!r} is neither a network, nor a host name, nor an http:// origin")
+    return Allowed(tuple(networks), frozenset(names), frozenset(origins))
