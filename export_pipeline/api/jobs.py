@@ -3,6 +3,7 @@
 from typing import Any
 
 from export_pipeline.delivery.links import Urls
+from export_pipeline.delivery.payloads import linked
 from export_pipeline.delivery.published import Published
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Job
@@ -49,14 +50,7 @@ def shown(job: Job) -> dict[str, Any]:
 
 def completed(export: Published, urls: Urls) -> dict[str, Any]:
     """What the status of a complete job says beside ``shown``: where its files are."""
-    document = export.manifest.to_json()
-    return {
-        "downloadUrl": urls.download,
-        "manifestUrl": urls.manifest,
-        "expiresAt": instant_text(urls.expires_at),
-        "cursor": document["cursor"],
-        "files": [{**file, "url": urls.files[file["name"]]} for file in document["files"]],
-    }
+    return {**linked(export, urls), "cursor": export.manifest.to_json()["cursor"]}
 
 
 def listed(job: Job) -> dict[str, Any]:
