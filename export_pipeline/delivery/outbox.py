@@ -43,6 +43,8 @@ REFUSED_CODES = (401, 403)
 GONE_CODE = 410
 USER_AGENT = "export-pipeline/1"
 _LOOK_SECONDS = 1.0
+_LEDGER_TRIES = 3
+"""How often a locked ledger is waited for, each time as long as the ledger itself waits."""
 
 Clock = Callable[[], datetime]
 
@@ -150,7 +152,14 @@ class Courier:
         def turn() -> tuple[list[Claimed], list[Message]]:
             return self._ledger.attempts.turn(finished, self._clock(), room, busy, self._limits.each)
 
-        return await asyncio.get_running_loop().run_in_executor(threads, turn)
+        for left in reversed(range(_LEDGER_TRIES)):
+            try:
+                return await asyncio.get_running_loop().run_in_executor(threads, turn)
+            except OperationalError:
+                # What is not noted is sent a second time.
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     async def _attempt(self, sender: Sender, threads: ThreadPoolExecutor, claimed: Claimed) -> Outcome:
         loop, message = asyncio.get_running_loop(), claimed.message
