@@ -294,6 +294,24 @@ class Jobs:
         """
         return self._move(job_id, now, OPEN, [], state=CANCELLED, ended_at=now, user_filter=None)
 
+    def complete_of(self, kind: str, now: datetime) -> tuple[Job, ...]:
+        """The complete jobs of a kind, in the order in which they were asked for."""
+        with reading(self._engine) as connection:
+            query = select(jobs).where(jobs.c.kind == kind, _in_state(COMPLETE, now)).order_by(jobs.c.number)
+            return tuple(_job(row, now) for row in connection.execute(query))
+
+    def expire(self, job_id: str, code: str, message: str, now: datetime) -> Job:
+        """End the time of a complete job's files now, and say why.
+
+        Raises:
+            Conflict: if it is not complete.
+            NotFound: if there is none with this id.
+        """
+        return self._move(
+            job_id, now, (COMPLETE,), [],
+            state=EXPIRED, expires_at=now, error_code=code, error_message=message,
+        )  # fmt: skip
+
     def expire_due(self, now: datetime) -> tuple[str, ...]:
         """Note that the files of jobs have reached the end of their time; the ids of those jobs."""
         due = and_(jobs.c.state == COMPLETE, jobs.c.expires_at <= now)

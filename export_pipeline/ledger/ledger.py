@@ -1,7 +1,7 @@
 """Every read and every transition of the ledger, each one transaction."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -17,6 +17,7 @@ from export_pipeline.ledger.answers import Answers
 from export_pipeline.ledger.attempts import Attempts
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
+from export_pipeline.ledger.erasing import Replace, empty_log, replace_texts
 from export_pipeline.ledger.erasures import Erasures
 from export_pipeline.ledger.jobs import Jobs
 from export_pipeline.ledger.keeping import Keeping
@@ -112,6 +113,18 @@ class Ledger:
     def keeping(self) -> Keeping:
         """What retention removed, and what daily metrics were computed from."""
         return Keeping(self._engine)
+
+    def replace_texts(self, replace: Replace) -> int:
+        """Replace ids in every text the ledger holds; how many were replaced."""
+        return replace_texts(self._engine, replace)
+
+    def empty_log(self) -> None:
+        """Leave nothing on disk that was replaced or removed.
+
+        Raises:
+            TransientError: if others read for too long.
+        """
+        empty_log(self._engine)
 
     def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
         """Note a batch, with the next sequence number, before anything of it is written."""
@@ -259,6 +272,12 @@ class Ledger:
         """Refuse events of the person with this keyed hash that happened not after ``erased_at``."""
         _raise_to(self._engine, suppressions.c.erased_at, erased_at, {"key_hash": key_hash})
 
+    def suppress_all(self, key_hashes: Iterable[str], erased_at: datetime) -> None:
+        """``suppress`` for each of many, in one transaction."""
+        with self._engine.begin() as connection:
+            for key_hash in key_hashes:
+                _raise_in(connection, suppressions.c.erased_at, erased_at, {"key_hash": key_hash})
+
     def suppressions(self) -> pa.Table:
         """The keyed hashes of erased people with the instant of the erasure."""
         with reading(self._engine) as connection:
@@ -269,14 +288,18 @@ class Ledger:
 
 def _raise_to(engine: Engine, column: Column[Any], instant: datetime, key: Mapping[str, str]) -> None:
     """Set an instant of the row ``key`` to the later of what it is and ``instant``; make an absent row."""
-    table = column.table
     with engine.begin() as connection:
-        where = [table.c[name] == value for name, value in key.items()]
-        held = connection.execute(select(column).where(*where)).scalar()
-        if held is None:
-            connection.execute(insert(table).values({**key, column.name: instant}))
-        elif held < instant:
-            connection.execute(update(table).where(*where).values({column.name: instant}))
+        _raise_in(connection, column, instant, key)
+
+
+def _raise_in(connection: Connection, column: Column[Any], instant: datetime, key: Mapping[str, str]) -> None:
+    table = column.table
+    where = [table.c[name] == value for name, value in key.items()]
+    held = connection.execute(select(column).where(*where)).scalar()
+    if held is None:
+        connection.execute(insert(table).values({**key, column.name: instant}))
+    elif held < instant:
+        connection.execute(update(table).where(*where).values({column.name: instant}))
 
 
 def _batch(row: Row[Any]) -> Batch:

@@ -136,8 +136,8 @@ def erase(settings: Settings, store: Store, table: str, edit: Edit, erasure: str
         DamagedData: if a store file is missing or cannot be read.
         TransientError: if other commits won every time.
     """
-    if carried := store.committed(table, erasure, ERASURE):
-        return Erased.from_json(json.loads(carried["erased"]))
+    if (done := erased_by(store, table, erasure)) is not None:
+        return done
     loaded = store.table(table)
     changes = list(_changes(settings, loaded, partial(_rewritten, loaded, edit)))
     erased = _summed(edit, changes)
@@ -164,6 +164,12 @@ def erase(settings: Settings, store: Store, table: str, edit: Edit, erasure: str
     retrying(commit)
     reach(settings, "erasure.stored")
     return erased
+
+
+def erased_by(store: Store, table: str, erasure: str) -> Erased | None:
+    """What the commit marked with ``erasure`` removed from ``table``; None if there was none."""
+    carried = store.committed(table, erasure, ERASURE)
+    return Erased.from_json(json.loads(carried["erased"])) if carried else None
 
 
 def find(settings: Settings, store: Store, table: str, edit: Edit) -> Erased:

@@ -1,0 +1,197 @@
+"""The step of an erasure that clears what is neither store nor export file: archives of access exports,
+quarantined lines, texts of the ledger, and scratch files of processes that are gone.
+"""
+
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from export_pipeline.errors import Conflict, DamagedData, TransientError
+from export_pipeline.exports.daily import SCRATCH
+from export_pipeline.exports.publishing import sweep
+from export_pipeline.faults import reach
+from export_pipeline.files import flush
+from export_pipeline.ledger import Ledger
+from export_pipeline.ledger.jobs import USER
+from export_pipeline.privacy.erasing_store import quiet
+from export_pipeline.privacy.matching import Needles
+from export_pipeline.privacy.passes import under_way
+from export_pipeline.privacy.reading import SCRATCH as READING
+from export_pipeline.privacy.suppressing import CODE, Counts
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+from export_pipeline.store.maintenance import LOCK as MAINTENANCE
+from export_pipeline.store.maintenance import sweep_scratch
+
+PURGE = "purge"
+EXPIRED = "it held a person who was erased; ask for it again"
+
+_PATIENCE_SECONDS = 300.0
+_LOOK_SECONDS = 0.1
+_BLOCK_BYTES = 1 << 20
+
+
+def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now: datetime) -> Counts:
+    """Clear what is left of the people of a request's pass beside store and export files.
+
+    Exports that were begun before the store was erased are waited for: they are planned again.
+
+    Raises:
+        Conflict: if the pass was not resolved, or the request is complete.
+        DamagedData: if a quarantine file cannot be read.
+        TransientError: if an export takes too long, or the ledger's log is in use.
+    """
+    erasing = under_way(ledger, request_id, now)
+    needles = erasing.needles
+    _sweep(settings, store, ledger, now)
+    _wait_for(_attempts(settings))
+    archives = sum(_expired(settings, ledger, needles, now))
+    reach(settings, "erasure.expired")
+    with quiet(settings, store, ledger, now):
+        lines = sum(_clean(settings, path, needles) for path in _quarantined(settings))
+    texts = ledger.replace_texts(needles.replace)
+    reach(settings, "erasure.replaced")
+    ledger.empty_log()
+    earlier = ledger.erasures.step(erasing.id, PURGE) or {}
+    counts = {"accessExports": archives, "quarantine": lines, "ledger": texts}
+    # What an attempt that died had cleared is counted with it, as far as it could tell.
+    counts = {name: count + earlier.get(name, 0) for name, count in counts.items()}
+    ledger.erasures.note(erasing.id, PURGE, counts, now)
+    return counts
+
+
+def count(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -> Counts:
+    """What ``purge`` would clear, changing nothing."""
+    archives = [job for job in ledger.jobs.complete_of(USER, now) if _holds(settings, job.path, needles)]
+    lines = sum(
+        int(_mentioned(part, needles).sum())
+        for path in _quarantined(settings)
+        for part in _row_groups(path, settings)
+    )
+    return {"accessExports": len(archives), "quarantine": lines}
+
+
+def _sweep(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> None:
+    sweep(settings.tmp / "exports", SCRATCH)
+    sweep(settings.tmp / "privacy", READING)
+    with ledger.lock(MAINTENANCE):
+        sweep_scratch(settings)
+    with quiet(settings, store, ledger, now):
+        pass  # which has put right what a dead ingest left
+    for spilled in (settings.tmp / "query").glob("*"):
+        with suppress(OSError):
+            spilled.unlink()
+
+
+def _attempts(settings: Settings) -> set[Path]:
+    """The directories in which exports are being made now."""
+    return {
+        path
+        for parent in (settings.tmp / "exports", settings.tmp / "privacy")
+        for path in parent.glob("*/*")
+        if path.is_dir()
+    }
+
+
+def _wait_for(paths: set[Path]) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while any(path.exists() for path in paths):
+        if time.monotonic() > until:
+            raise TransientError("an export begun before the erasure is still being made; try again")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _expired(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -> Iterator[int]:
+    for job in ledger.jobs.complete_of(USER, now):
+        if _holds(settings, job.path, needles):
+            with suppress(Conflict):
+                ledger.jobs.expire(job.id, CODE, EXPIRED, now)
+            yield 1
+    # What an attempt that died has expired but not removed, and what expired by itself.
+    for path in (settings.exports / USER).rglob("*"):
+        if path.is_file() and _holds(settings, str(path.relative_to(settings.exports)), needles):
+            path.unlink()
+            flush(path.parent)
+
+
+def _holds(settings: Settings, name: str | None, needles: Needles) -> bool:
+    """Whether an archive holds an id; one that cannot be read may."""
+    if name is None:
+        return False
+    try:
+        with zipfile.ZipFile(settings.exports / name) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as content:
+                    if mentions(content, needles):
+                        return True
+    except FileNotFoundError:
+        return False
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return True
+    return False
+
+
+def mentions(content: IO[bytes], needles: Needles) -> bool:
+    """Whether a stream holds an id; memory holds a block of it."""
+    held = b""
+    while block := content.read(_BLOCK_BYTES):
+        held += block
+        if needles.occurs(held):
+            return True
+        held = held[-2 * needles.reach :]
+    return False
+
+
+def _quarantined(settings: Settings) -> list[Path]:
+    return sorted(settings.quarantine.rglob("[!.]*.parquet"))
+
+
+def _clean(settings: Settings, path: Path, needles: Needles) -> int:
+    """Rewrite a quarantine file without the lines that mention an id; how many there were."""
+    found = [_mentioned(part, needles) for part in _row_groups(path, settings)]
+    gone = int(sum(mask.sum() for mask in found))
+    if not gone:
+        return 0
+    if all(mask.all() for mask in found):
+        path.unlink()
+        flush(path.parent)
+        return gone
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with pq.ParquetWriter(temporary, pq.read_schema(path), compression="zstd") as writer:
+            for part, mask in zip(_row_groups(path, settings), found, strict=True):
+                if not mask.all():
+                    writer.write_table(part.filter(pa.array(~mask)))
+        flush(temporary)
+        reach(settings, "erasure.cleaning")
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return gone
+
+
+def _mentioned(part: pa.Table, needles: Needles) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    found = np.zeros(part.num_rows, bool)
+    for column in part.columns:
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            found |= needles.mentioned(column)
+    return found
+
+
+def _row_groups(path: Path, settings: Settings) -> Iterator[pa.Table]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
+    except (pa.ArrowInvalid, OSError):
+        name = path.relative_to(settings.root)
+        raise DamagedData(f"{name} cannot be read; it is a quarantine file that was damaged") from None
