@@ -57,12 +57,23 @@ def lines(data_type: str, format: Format, source: str, begin: datetime, end: dat
         order by r.timestamp, r.eventId"""
 
 
-def _instant(field: Field, day: datetime) -> list[str]:
+def lines_of_days(data_type: str, source: str) -> str:
+    """The same query for JSON Lines of rows of any days; slower, and needs no tables."""
+    return f"""
+        select {_json_line(DATA_TYPES[data_type], None)} as line, epoch_us(r.timestamp) as us
+        from {source} r order by r.timestamp, r.eventId"""
+
+
+def _instant(field: Field, day: datetime | None) -> list[str]:
+    column = f"r.{quoted(field.name)}"
+    if day is None:
+        text = f"strftime(make_timestamp(epoch_us({column})), '%Y-%m-%dT%H:%M:%S')"
+        fraction = f"lpad((epoch_ms({column}) % 1000)::varchar, 3, '0')"
+        return [text, f"case when {fraction} = '000' then 'Z' else concat('.', {fraction}, 'Z') end"]
     # Formatting by lookup costs a third of strftime, which is left to what was received much later.
     date = literal(day.strftime("%Y-%m-%dT"))
     if field.name == "timestamp":
         return [date, "happened.hms", "happened_ms.text"]
-    column = f"r.{quoted(field.name)}"
     late = f"strftime(make_timestamp(epoch_us({column})), '%Y-%m-%dT%H:%M:%S')"
     return [
         f"case when received.hms is null then {late} else concat({date}, received.hms) end",
@@ -70,7 +81,7 @@ def _instant(field: Field, day: datetime) -> list[str]:
     ]
 
 
-def _json_line(kind: DataType, day: datetime) -> str:
+def _json_line(kind: DataType, day: datetime | None) -> str:
     pieces: list[str] = []
     for position, field in enumerate(kind.row_fields):
         column = f"r.{quoted(field.name)}"

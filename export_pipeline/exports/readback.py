@@ -53,6 +53,14 @@ def read_part(path: Path, data_type: str, format: str, compression: str) -> Cont
         return _read(whole, _limited(file, whole.length))
 
 
+def read_rows(pieces: Iterable[bytes], data_type: str, format: str) -> Content:
+    """What rows without compression or header hold, in memory bounded by a block."""
+    content = Content()
+    for block in _blocks(pieces, format):
+        content.extend(check(data_type, format, block))
+    return content
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:

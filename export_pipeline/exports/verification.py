@@ -79,7 +79,11 @@ def export_problems(folder: Path) -> list[str]:
 
 def differences(entry: FileEntry, path: Path, found: Content) -> list[str]:
     """How a part file, of which ``found`` was read, differs from its entry; ends of sentences."""
-    size, sha256 = path.stat().st_size, digest(path)
+    return unlike(entry, path.stat().st_size, digest(path), found)
+
+
+def unlike(entry: FileEntry, size: int, sha256: str, found: Content) -> list[str]:
+    """The same of a file with so many bytes and this hash."""
     problems = [str(problem) for problem in found.problems]
     if size != entry.bytes:
         problems.append(f"has {size} bytes; the manifest says {entry.bytes}")

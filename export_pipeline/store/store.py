@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date, timedelta
 from functools import cached_property
@@ -16,7 +16,7 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     ValidationException,
 )
-from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.expressions import AlwaysTrue, In
 from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -134,6 +134,14 @@ class Store:
         if end is not None:
             bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
         tasks = self.table(table).scan(row_filter=" and ".join(bounds) or AlwaysTrue()).plan_files()
+        return sorted(str(local_path(task.file.file_path)) for task in tasks)
+
+    def files_of_users(self, table: str, user_ids: Collection[str]) -> list[str]:
+        """The Parquet files of the table as of now that can hold rows of these users, in a fixed order."""
+        if not user_ids:
+            return []
+        wanted = In("userId", set(user_ids))  # type: ignore[call-arg, arg-type]
+        tasks = self.table(table).scan(row_filter=wanted).plan_files()
         return sorted(str(local_path(task.file.file_path)) for task in tasks)
 
 

@@ -1,0 +1,293 @@
+"""Access exports: asked for, queued in the ledger, collected, published as one archive (contract, section 6).
+
+A job of kind ``user``: its states, attempts and expiry are the ledger's, and the person it is about is known
+until it ends only. Owns where its archive is made and where it lies, and what is cleared away.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+
+from export_pipeline import locks
+from export_pipeline.days import oldest_kept_day, utc_now
+from export_pipeline.errors import Conflict, NotFound, TransientError
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.archives import FOLDER, ArchiveManifest, read_manifest
+from export_pipeline.exports.making import Waiting
+from export_pipeline.exports.publishing import room
+from export_pipeline.exports.service import explained, lock_name
+from export_pipeline.faults import reach
+from export_pipeline.files import flush
+from export_pipeline.ledger import Job, Ledger, NewJob
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, OPEN, PROCESSING, USER, new_id
+from export_pipeline.privacy.archive import Sources, write_archive
+from export_pipeline.privacy.identity import checked_user_id, resolve
+from export_pipeline.privacy.reading import connection, planned_again
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+
+MOST_AT_ONCE = 2
+"""Archives made side by side."""
+PUBLISHING = "publishing"
+"""The lock under which it is certain that no erasure has changed what is about to be published."""
+
+_ERASURES = "erasures"
+_EXPECTED = timedelta(seconds=10)
+_PATIENCE_SECONDS = 5.0
+_PLANS = 4
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found of a person: rows and rows withheld by data type, and how many ids they have."""
+
+    rows: dict[str, int]
+    withheld: dict[str, int]
+    linked_ids: int
+    contested_ids: int
+
+
+def request_access(
+    settings: Settings,
+    ledger: Ledger,
+    user_id: object,
+    *,
+    now: datetime,
+    created_by: str,
+    job_id: str | None = None,
+) -> Job:
+    """Queue the access export of a person; nothing is read, and whether they are known is not looked at.
+
+    Args:
+        created_by: the id of a key, or ``command``.
+        job_id: the job's id; default: a new one.
+
+    Raises:
+        InvalidRequest: naming ``userId``, if it is none.
+    """
+    noted = {
+        "dateRange": {
+            "start": str(oldest_kept_day(now, settings.raw_retention_days)),
+            "end": str(now.date()),
+        },
+        "dataTypes": list(DATA_TYPES),
+        "format": "jsonl",
+        "compression": "none",
+        "filters": {"contentIds": [], "eventTypes": [], "userCount": 1},
+    }
+    new = NewJob(
+        request=noted,
+        user_ids=(checked_user_id(user_id),),
+        estimated_rows=0,
+        estimated_bytes=0,
+        estimated_completion=now + _EXPECTED,
+        created_by=created_by,
+        kind=USER,
+    )
+    return ledger.jobs.create(new, now, job_id)
+
+
+class Access:
+    """Work on access exports of one deployment; ``waiting`` is as for other exports."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        ledger: Ledger,
+        clock: Clock = utc_now,
+        waiting: Waiting = lambda _: (),
+    ) -> None:
+        self._settings, self._store, self._ledger = settings, store, ledger
+        self._clock, self._waiting = clock, waiting
+
+    def make(self, user_id: object, created_by: str) -> Job:
+        """Ask for an access export and make it here and now; nobody else works on it meanwhile.
+
+        Raises:
+            InvalidRequest, DamagedData, StorageFull, TransientError: see ``collect``.
+            Conflict: if the person was erased meanwhile.
+        """
+        job_id = new_id(USER)
+        with self._working_on(job_id):
+            request_access(
+                self._settings, self._ledger, user_id,
+                now=self._clock(), created_by=created_by, job_id=job_id,
+            )  # fmt: skip
+            self._collect(self._ledger.jobs.start(job_id, 1, self._clock()))
+            return self._publish(self._ledger.jobs.get(job_id, self._clock()))
+
+    def collect(self, job_id: str) -> Collected:
+        """Begin an attempt at an open job: find what is held, write the archive out of sight, read it back.
+
+        A failure ends the job; one that may pass leaves the first attempt's job to a second.
+
+        Raises:
+            Conflict: if the job has ended, or another works on it.
+            NotFound: if there is no such access export.
+            DamagedData: if a store file is damaged, or the archive read back wrong.
+            StorageFull, TransientError: if it may work the next time.
+        """
+        job = self._ledger.jobs.get(job_id, self._clock(), [USER])
+        with self._working_on(job_id):
+            return self._collect(self._ledger.jobs.start(job_id, job.attempt + 1, self._clock()))
+
+    def publish(self, job_id: str) -> Job:
+        """Give what the job's attempt has collected its place, and end the job; what it is then.
+
+        What an erasure has changed since is collected again. Safe to repeat.
+
+        Raises:
+            as ``collect``.
+        """
+        with self._working_on(job_id):
+            job = self._ledger.jobs.get(job_id, self._clock(), [USER])
+            return job if job.state == COMPLETE else self._publish(job)
+
+    @contextmanager
+    def _working_on(self, job_id: str) -> Iterator[None]:
+        slots = [f"access-{number}" for number in range(MOST_AT_ONCE)]
+        with (
+            locks.lock_soon(self._settings, lock_name(job_id), _PATIENCE_SECONDS),
+            locks.lock_one(self._settings, slots),
+        ):
+            yield
+
+    def _collect(self, job: Job) -> Collected:
+        with self._failing(job):
+            reach(self._settings, "access.started")
+            return planned_again(lambda: self._write(job))
+
+    def _write(self, job: Job) -> Collected:
+        settings, ledger = self._settings, self._ledger
+        folder = _made_in(settings, job.id)
+        shutil.rmtree(folder, ignore_errors=True)
+        with room(folder):
+            folder.mkdir(parents=True)
+            # Noted before anything is planned: what an erasure changes from here on is collected again.
+            (folder / _ERASURES).write_text(str(_erasures(ledger)))
+            (user_id,) = self._user_ids(job)
+            (person,) = resolve(settings, self._store, [user_id])
+            written = 0
+
+            def progress(rows: int, found: int) -> None:
+                nonlocal written
+                written += rows
+                ledger.jobs.progress(job.id, job.attempt, written, self._clock(), found)
+
+            sources = Sources(settings, self._store, ledger, self._waiting, progress)
+            with connection(settings) as reading:
+                manifest = write_archive(
+                    folder / _name(job.id), job.id, person, reading, sources, self._clock()
+                )
+            reach(settings, "access.written")
+        rows = {file.data_type: file.rows for file in manifest.export.files}
+        return Collected(rows, dict(manifest.withheld), len(person.own), len(person.contested))
+
+    def _user_ids(self, job: Job) -> tuple[str, ...]:
+        held = self._ledger.jobs.user_ids(job.id)
+        if not held:
+            raise Conflict(f"job {job.id} has ended", field="jobId")
+        return held
+
+    def _publish(self, job: Job) -> Job:
+        if job.state != PROCESSING:
+            raise Conflict(f"job {job.id} is {job.state}; nothing is collected for it", field="jobId")
+        with self._failing(job):
+            for _ in range(_PLANS):
+                made_in = _made_in(self._settings, job.id)
+                with self._ledger.lock(PUBLISHING):
+                    if (made_in / _ERASURES).read_text() == str(_erasures(self._ledger)):
+                        return self._move(job, made_in / _name(job.id))
+                planned_again(lambda: self._write(job))
+            raise TransientError(f"people were erased {_PLANS} times in a row meanwhile; ask for it again")
+
+    def _move(self, job: Job, made: Path) -> Job:
+        settings, now = self._settings, self._clock()
+        manifest, size = read_manifest(made), made.stat().st_size
+        place = settings.exports / FOLDER / made.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(place)
+        flush(place.parent)
+        reach(settings, "access.published")
+        try:
+            done = self._ledger.jobs.complete(
+                job.id,
+                job.attempt,
+                rows=manifest.export.row_count,
+                bytes=size,
+                withheld=sum(manifest.withheld.values()),
+                path=f"{FOLDER}/{made.name}",
+                now=now,
+                expires_at=now + timedelta(days=settings.export_retention_days),
+            )
+        except Conflict:
+            place.unlink()
+            raise
+        finally:
+            shutil.rmtree(made.parent, ignore_errors=True)
+        reach(settings, "access.completed")
+        return done
+
+    @contextmanager
+    def _failing(self, job: Job) -> Iterator[None]:
+        """End the job by what fails in the block, with words its user understands."""
+        try:
+            yield
+        except Conflict:
+            shutil.rmtree(_made_in(self._settings, job.id), ignore_errors=True)
+            raise
+        except Exception as error:
+            shutil.rmtree(_made_in(self._settings, job.id), ignore_errors=True)
+            may_pass = isinstance(error, TransientError | OperationalError)
+            if not may_pass or job.attempt >= MAX_ATTEMPTS:
+                code, message = explained(error)
+                with suppress(Conflict):
+                    self._ledger.jobs.fail(job.id, code, message, self._clock(), attempt=job.attempt)
+            raise
+
+
+def archive_of(settings: Settings, job: Job) -> tuple[Path, ArchiveManifest]:
+    """The archive of a complete access export, and its manifest."""
+    path = settings.exports / (job.path or "")
+    return path, read_manifest(path)
+
+
+def clear_access(settings: Settings, ledger: Ledger, now: datetime) -> None:
+    """Clear away what no access export needs: archives of jobs that are neither open nor complete, and
+    what was collected for jobs that have ended."""
+    ledger.jobs.expire_due(now)
+    for place in (settings.exports / FOLDER).glob("*.zip"):
+        if not _is_in(ledger, place.stem, (*OPEN, COMPLETE), now):
+            place.unlink(missing_ok=True)
+    for folder in _made_in(settings, "").glob("*"):
+        if not _is_in(ledger, folder.name, OPEN, now):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_in(ledger: Ledger, job_id: str, states: tuple[str, ...], now: datetime) -> bool:
+    try:
+        return ledger.jobs.get(job_id, now, [USER]).state in states
+    except NotFound:
+        return False
+
+
+def _made_in(settings: Settings, job_id: str) -> Path:
+    return settings.tmp / "access" / job_id
+
+
+def _name(job_id: str) -> str:
+    return f"{job_id}.zip"
+
+
+def _erasures(ledger: Ledger) -> int:
+    """How often erasures have changed days; more after each one that changed any."""
+    looks = (ledger.read_days(data_type, date.min, date.max) for data_type in DATA_TYPES)
+    return sum(state.erasures for look in looks for state in look.states.values())
