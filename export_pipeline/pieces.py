@@ -1,5 +1,6 @@
 """A file put together from pieces, some of them other files, read from any position in bounded memory."""
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,26 @@ class Piece:
                 yield block
 
 
+@dataclass(frozen=True)
+class Packed(Piece):
+    """The content of the file ``name`` in the archive ``path``; to begin late, what is before is unpacked."""
+
+    name: str = ""
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``start`` to before ``end``, in blocks."""
+        assert self.path is not None
+        with zipfile.ZipFile(self.path) as archive, archive.open(self.name) as file:
+            file.seek(start)
+            rest = end - start
+            while rest:
+                block = file.read(min(rest, BLOCK_BYTES))
+                if not block:
+                    raise EOFError(f"{self.name} in {self.path.name} ends {rest} bytes too early")
+                rest -= len(block)
+                yield block
+
+
 def held(content: bytes) -> Piece:
     """A piece of bytes in memory."""
     return Piece(len(content), content)
@@ -42,6 +63,12 @@ def held(content: bytes) -> Piece:
 def of_file(path: Path, offset: int = 0) -> Piece:
     """A file from ``offset`` to its end."""
     return Piece(path.stat().st_size - offset, path=path, offset=offset)
+
+
+def inside(path: Path, name: str) -> Piece:
+    """The whole content of the file ``name`` in the archive ``path``."""
+    with zipfile.ZipFile(path) as archive:
+        return Packed(archive.getinfo(name).file_size, path=path, name=name)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from export_pipeline.exports.archives import KIND, archive_problems, is_archive
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json
 from export_pipeline.exports.onefile import is_zip
@@ -16,11 +17,13 @@ _BLOCK_BYTES = 1 << 20
 
 
 def verify_file(path: Path, manifest: Path | None = None) -> VerifyReport:
-    """Check an export as one file.
+    """Check an export as one file; one person's needs no manifest but the one inside it.
 
     Args:
         manifest: where its manifest is; default: beside it.
     """
+    if manifest is None and is_archive(path):
+        return VerifyReport(tuple(archive_problems(path)), 1)
     manifest = manifest or path.with_name(MANIFEST)
     try:
         expected = from_json(json.loads(manifest.read_bytes()))
@@ -35,6 +38,8 @@ def verify_file(path: Path, manifest: Path | None = None) -> VerifyReport:
 
 def one_file_problems(path: Path, manifest: Manifest) -> list[str]:
     """How an export as one file differs from its manifest; sentences, none if it is intact."""
+    if manifest.kind == KIND:
+        return archive_problems(path)
     if is_zip(manifest):
         return _zip_problems(path, manifest)
     size = path.stat().st_size

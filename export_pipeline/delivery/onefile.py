@@ -1,19 +1,22 @@
 """An export as one file, as ``downloadUrl`` gives it, its parts, and the manifest (contract, section 4).
 
 JSON Lines: all parts one after the other. CSV of one data type: the same with the header once. CSV of
-several: a stored zip of the export's directory, which ``verify`` accepts once it is unpacked.
+several: a stored zip of the export's directory, which ``verify`` accepts once it is unpacked. One person's:
+the archive that it is.
 """
 
 import hashlib
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from export_pipeline.delivery.published import Published
 from export_pipeline.errors import DamagedData, NotFound
+from export_pipeline.exports.archives import KIND, manifest_bytes
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.onefile import is_zip, zip_names
-from export_pipeline.pieces import Assembled, of_file
+from export_pipeline.pieces import Assembled, inside, of_file
 from export_pipeline.zipping import stored_zip
 
 _MEDIA_TYPES = {
@@ -33,7 +36,7 @@ def media_type(name: str) -> str:
 
 def one_file_name(manifest: Manifest) -> str:
     """The name of an export as one file."""
-    if is_zip(manifest):
+    if is_zip(manifest) or manifest.kind == KIND:
         return f"{manifest.export_id}.zip"
     return f"{manifest.export_id}.{manifest.format}{'.gz' if manifest.compression == 'gzip' else ''}"
 
@@ -48,6 +51,8 @@ def assembled(export: Published, name: str) -> Assembled:
     manifest = export.manifest
     hashes = {file.name: file.sha256 for file in manifest.files}
     try:
+        if manifest.kind == KIND:
+            return _of_archive(export, name, hashes)
         if name == one_file_name(manifest):
             return _zip(export, name) if is_zip(manifest) else _joined(export, name)
         if name in hashes:
@@ -59,7 +64,23 @@ def assembled(export: Published, name: str) -> Assembled:
             return Assembled(_flat(export, name), media_type(name), tag, [of_file(path)])
     except FileNotFoundError:
         raise DamagedData(f"a file of {manifest.export_id} is missing; export again") from None
-    raise NotFound(f"export {manifest.export_id} has no file of that name", field="name")
+    raise _unknown(manifest)
+
+
+def _unknown(manifest: Manifest) -> NotFound:
+    return NotFound(f"export {manifest.export_id} has no file of that name", field="name")
+
+
+def _of_archive(export: Published, name: str, hashes: Mapping[str, str]) -> Assembled:
+    path = export.folder / one_file_name(export.manifest)
+    listing = hashlib.sha256(manifest_bytes(path)).hexdigest()
+    if name == path.name:
+        return Assembled(name, media_type(name), f"{listing}-zip", [of_file(path)])
+    if name == MANIFEST:
+        return Assembled(_flat(export, name), media_type(name), listing, [inside(path, name)])
+    if name in hashes:
+        return Assembled(_flat(export, name), media_type(name), hashes[name], [inside(path, name)])
+    raise _unknown(export.manifest)
 
 
 def _flat(export: Published, name: str) -> str:

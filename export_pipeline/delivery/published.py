@@ -1,4 +1,7 @@
-"""Published exports of jobs: where they lie, their manifest, and that they go when their time is over."""
+"""Published exports of jobs: where they lie, their manifest, and that they go when their time is over.
+
+That of one person is an archive in the directory of all such, its manifest inside it.
+"""
 
 import json
 from dataclasses import dataclass
@@ -6,9 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from export_pipeline.errors import Conflict, DamagedData, Gone
+from export_pipeline.exports.archives import read_manifest
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
-from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, Job
+from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, USER, Job
 from export_pipeline.settings import Settings
 
 _HELD = 64
@@ -39,14 +43,16 @@ def published(settings: Settings, job: Job) -> Published:
         raise Gone(f"the files of {job.id} were kept until {job.expires_at:%Y-%m-%dT%H:%M:%SZ}; export again")
     if job.state != COMPLETE or job.path is None:
         raise Conflict(f"job {job.id} is {job.state}; only a complete one has files", field="jobId")
-    folder = settings.exports / job.path
-    path = folder / MANIFEST
+    place = settings.exports / job.path
+    path = place if job.kind == USER else place / MANIFEST
     try:
-        return Published(folder, _manifest(path, path.stat().st_mtime_ns))
+        return Published(path.parent, _manifest(path, path.stat().st_mtime_ns))
     except (OSError, ValueError, InvalidManifest):
         raise DamagedData(f"the files of {job.id} are not as they were published; export again") from None
 
 
 @lru_cache(_HELD)
 def _manifest(path: Path, _changed_ns: int) -> Manifest:
+    if path.name != MANIFEST:
+        return read_manifest(path).export
     return from_json(json.loads(path.read_bytes()))

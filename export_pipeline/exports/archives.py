@@ -17,8 +17,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest
 from export_pipeline.exports.manifest import from_json as export_from_json
-from export_pipeline.exports.readback import read_rows
-from export_pipeline.exports.verification import unlike
+from export_pipeline.exports.readback import read_rows, unlike
 from export_pipeline.files import to_json
 
 FOLDER = "user"
@@ -129,7 +128,9 @@ def archive_problems(path: Path) -> list[str]:
 
 def _manifest_problems(archive: zipfile.ZipFile, manifest: ArchiveManifest) -> Iterator[str]:
     export = manifest.export
-    names = [DOCUMENTS[0], PROFILE, *map(rows_name, DATA_TYPES), DEVICES, EXPERIMENTS, MANIFEST]
+    if archive.read(MANIFEST) != to_json(manifest.to_json()):
+        yield f"{MANIFEST} is not written as this program writes it; it was edited"
+    names = [INDEX, PROFILE, *map(rows_name, DATA_TYPES), DEVICES, EXPERIMENTS, MANIFEST]
     if archive.namelist() != names:
         yield f"the archive holds {', '.join(archive.namelist())}; it must be {', '.join(names)}"
     if [file.name for file in export.files] != [rows_name(name) for name in DATA_TYPES]:

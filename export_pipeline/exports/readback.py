@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from zlib_ng import zlib_ng
 
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.manifest import FileEntry, instant_text
 from export_pipeline.exports.rows import Content, Problem, check
 
 BLOCK_BYTES = 1 << 21
@@ -59,6 +60,27 @@ def read_rows(pieces: Iterable[bytes], data_type: str, format: str) -> Content:
     for block in _blocks(pieces, format):
         content.extend(check(data_type, format, block))
     return content
+
+
+def unlike(entry: FileEntry, size: int, sha256: str, found: Content) -> list[str]:
+    """How rows that were found in so many bytes with this hash differ from their entry; ends of sentences."""
+    problems = [str(problem) for problem in found.problems]
+    if size != entry.bytes:
+        problems.append(f"has {size} bytes; the manifest says {entry.bytes}")
+    if sha256 != entry.sha256:
+        problems.append(f"has the SHA-256 {sha256}; the manifest says {entry.sha256}")
+    if found.problems:
+        return problems
+    if found.rows != entry.rows:
+        problems.append(f"has {found.rows} rows; the manifest says {entry.rows}")
+    for name, key, said in (
+        ("first", found.first, entry.first_timestamp),
+        ("last", found.last, entry.last_timestamp),
+    ):
+        instant = instant_text(key.us) if key else None
+        if instant != said:
+            problems.append(f"has {instant} as its {name} timestamp; the manifest says {said}")
+    return problems
 
 
 def digest(path: Path) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from export_pipeline.days import days_between
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.archives import archive_problems, is_archive
 from export_pipeline.exports.layout import MANIFEST, descriptions, part_name
-from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json, instant_text
-from export_pipeline.exports.readback import digest, read_part
+from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json
+from export_pipeline.exports.readback import digest, read_part, unlike
 from export_pipeline.exports.rows import Content
 from export_pipeline.files import to_json
 
@@ -37,15 +38,20 @@ class VerifyReport:
 def verify(path: Path) -> VerifyReport:
     """Check the export at ``path``, or every export below it, reading every byte; memory is bounded."""
     folders = [path] if (path / MANIFEST).is_file() else sorted(m.parent for m in path.rglob(MANIFEST))
-    problems = [f"{path} holds no export; there is no {MANIFEST} in it or below it"] if not folders else []
+    archives = [] if folders == [path] else sorted(file for file in path.rglob("*.zip") if is_archive(file))
+    problems: list[str] = []
+    if not folders and not archives:
+        problems.append(f"{path} holds no export; there is no {MANIFEST} in it or below it")
     for folder in folders:
         label = "" if folder == path else f"{folder.relative_to(path)}/"
         problems += [f"{label}{problem}" for problem in export_problems(folder)]
+    for archive in archives:
+        problems += [f"{archive.relative_to(path)}: {problem}" for problem in archive_problems(archive)]
     if folders != [path]:
         for file in _files(path):
-            if not any(folder in file.parents for folder in folders):
+            if file not in archives and not any(folder in file.parents for folder in folders):
                 problems.append(f"{file.relative_to(path)} belongs to no export; no {MANIFEST} is beside it")
-    return VerifyReport(tuple(problems), len(folders))
+    return VerifyReport(tuple(problems), len(folders) + len(archives))
 
 
 def export_problems(folder: Path) -> list[str]:
@@ -80,27 +86,6 @@ def export_problems(folder: Path) -> list[str]:
 def differences(entry: FileEntry, path: Path, found: Content) -> list[str]:
     """How a part file, of which ``found`` was read, differs from its entry; ends of sentences."""
     return unlike(entry, path.stat().st_size, digest(path), found)
-
-
-def unlike(entry: FileEntry, size: int, sha256: str, found: Content) -> list[str]:
-    """The same of a file with so many bytes and this hash."""
-    problems = [str(problem) for problem in found.problems]
-    if size != entry.bytes:
-        problems.append(f"has {size} bytes; the manifest says {entry.bytes}")
-    if sha256 != entry.sha256:
-        problems.append(f"has the SHA-256 {sha256}; the manifest says {entry.sha256}")
-    if found.problems:
-        return problems
-    if found.rows != entry.rows:
-        problems.append(f"has {found.rows} rows; the manifest says {entry.rows}")
-    for name, key, said in (
-        ("first", found.first, entry.first_timestamp),
-        ("last", found.last, entry.last_timestamp),
-    ):
-        instant = instant_text(key.us) if key else None
-        if instant != said:
-            problems.append(f"has {instant} as its {name} timestamp; the manifest says {said}")
-    return problems
 
 
 def _read(folder: Path, file: FileEntry, manifest: Manifest) -> tuple[Content, list[str]]:

@@ -17,7 +17,7 @@ from export_pipeline import locks
 from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.errors import Conflict, NotFound, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports.archives import FOLDER, ArchiveManifest, read_manifest
+from export_pipeline.exports.archives import FOLDER, read_manifest
 from export_pipeline.exports.making import Waiting
 from export_pipeline.exports.publishing import room
 from export_pipeline.exports.service import explained, lock_name
@@ -27,7 +27,7 @@ from export_pipeline.ledger import Job, Ledger, NewJob
 from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, OPEN, PROCESSING, USER, new_id
 from export_pipeline.privacy.archive import Sources, write_archive
 from export_pipeline.privacy.identity import checked_user_id, resolve
-from export_pipeline.privacy.reading import connection, planned_again
+from export_pipeline.privacy.reading import connection, planned_again, sweep_reading
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -204,10 +204,16 @@ class Access:
             for _ in range(_PLANS):
                 made_in = _made_in(self._settings, job.id)
                 with self._ledger.lock(PUBLISHING):
-                    if (made_in / _ERASURES).read_text() == str(_erasures(self._ledger)):
+                    if self._is_current(made_in):
                         return self._move(job, made_in / _name(job.id))
                 planned_again(lambda: self._write(job))
             raise TransientError(f"people were erased {_PLANS} times in a row meanwhile; ask for it again")
+
+    def _is_current(self, made_in: Path) -> bool:
+        try:
+            return (made_in / _ERASURES).read_text() == str(_erasures(self._ledger))
+        except FileNotFoundError:
+            return False
 
     def _move(self, job: Job, made: Path) -> Job:
         settings, now = self._settings, self._clock()
@@ -254,16 +260,11 @@ class Access:
             raise
 
 
-def archive_of(settings: Settings, job: Job) -> tuple[Path, ArchiveManifest]:
-    """The archive of a complete access export, and its manifest."""
-    path = settings.exports / (job.path or "")
-    return path, read_manifest(path)
-
-
 def clear_access(settings: Settings, ledger: Ledger, now: datetime) -> None:
     """Clear away what no access export needs: archives of jobs that are neither open nor complete, and
-    what was collected for jobs that have ended."""
+    what was collected for jobs that have ended or spilled by processes that died."""
     ledger.jobs.expire_due(now)
+    sweep_reading(settings)
     for place in (settings.exports / FOLDER).glob("*.zip"):
         if not _is_in(ledger, place.stem, (*OPEN, COMPLETE), now):
             place.unlink(missing_ok=True)

@@ -10,11 +10,12 @@ from typing import TypeVar
 import duckdb
 
 from export_pipeline.errors import DamagedData, ExportPipelineError
-from export_pipeline.exports.publishing import scratch
+from export_pipeline.exports.publishing import scratch, sweep
 from export_pipeline.settings import Settings
 
 ATTEMPTS = 4
 SCRATCH = "read-"
+_FOLDER = "privacy"
 _MEMORY = "512MB"
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         StorageFull: if there is no room for what does not fit into memory.
     """
     with (
-        scratch(settings.tmp / "privacy", SCRATCH) as spill,
+        scratch(settings.tmp / _FOLDER, SCRATCH) as spill,
         duckdb.connect(
             config={
                 "threads": settings.workers,
@@ -41,6 +42,11 @@ def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield made
 
 
+def sweep_reading(settings: Settings) -> None:
+    """Remove what processes that died left of what they read."""
+    sweep(settings.tmp / _FOLDER, SCRATCH)
+
+
 def planned_again(read: Callable[[], T]) -> T:
     """The result of ``read``, which plans the files it reads; done again if one is merged away meanwhile.
 
@@ -50,7 +56,7 @@ def planned_again(read: Callable[[], T]) -> T:
     for _ in range(ATTEMPTS):
         try:
             return read()
-        except duckdb.IOException:
+        except (duckdb.IOException, duckdb.InvalidInputException):
             continue
         except duckdb.Error as error:
             # DuckDB's own text can quote values of rows, which no exception may show.
