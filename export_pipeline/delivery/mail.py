@@ -87,20 +87,25 @@ def send(
             server.send_message(mail, settings.mail_from, [to])
         finally:
             _leave(server)
-    except smtplib.SMTPRecipientsRefused as error:
-        code, text = next(iter(error.recipients.values()))
-        return answer(code, _text(text), f"the recipient was refused: {code}")
-    except smtplib.SMTPResponseException as error:
-        return answer(error.smtp_code, _text(error.smtp_error), f"the mail server answered {error.smtp_code}")
     except Exception as error:
         if watch.passed:
             return answer(None, "", f"not done within {connect_seconds + answer_seconds:g} s")
-        if isinstance(error, smtplib.SMTPException | OSError):
-            return answer(None, "", f"not taken by the mail server: {type(error).__name__}: {error}")
-        return answer(None, "", f"not sent: unexpected {type(error).__name__}")
+        return answer(*_failure(error))
     finally:
         watch.end()
     return answer(250, "accepted", None)
+
+
+def _failure(error: Exception) -> tuple[int | None, str, str]:
+    """The code, the server's words and ours for what went wrong."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code, text = next(iter(error.recipients.values()))
+        return code, _text(text), f"the recipient was refused: {code}"
+    if isinstance(error, smtplib.SMTPResponseException):
+        return error.smtp_code, _text(error.smtp_error), f"the mail server answered {error.smtp_code}"
+    if isinstance(error, smtplib.SMTPException | OSError):
+        return None, "", f"not taken by the mail server: {type(error).__name__}: {error}"
+    return None, "", f"not sent: unexpected {type(error).__name__}"
 
 
 class _Watch:
