@@ -5,12 +5,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from export_pipeline.api import downloads, exports, health
+from export_pipeline.api import downloads, exports, health, webhooks
 from export_pipeline.api.access import Access
 from export_pipeline.api.bodies import BodyLimit
 from export_pipeline.api.deployment import Deployment
@@ -23,6 +24,7 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
+MODULES = (exports, webhooks, downloads, health)
 TITLE = "Analytics exports"
 DESCRIPTION = """
 Ask for a range of days with `POST /v1/analytics/export`, look at the job until it is `complete`, and
@@ -41,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.deployment = Deployment(
         settings, Store(settings), ledger, metrics, RateLimiter(settings.rate_limit)
     )
-    for module in (exports, downloads, health):
+    for module in MODULES:
         app.include_router(module.router)
     app.add_middleware(BodyLimit, most=settings.body_bytes)
     app.add_middleware(Access, metrics=metrics)
@@ -89,16 +91,22 @@ def _busy(request: Request, _: Exception) -> Response:
 
 
 def _document(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document without the answer that FastAPI would give to malformed parameters."""
+    """The OpenAPI document without the answer that FastAPI would give to malformed parameters, and with
+    examples as they are: FastAPI leaves out what is null in them."""
     for path in document["paths"].values():
         for operation in path.values():
             schema = _at(operation, ("responses", "422", "content", "application/json", "schema", "$ref"))
             if schema and schema.endswith("HTTPValidationError"):
                 del operation["responses"]["422"]
-            for answer in operation["responses"].values():
-                error = _at(answer, ("content", "application/json", "example", "error"))
-                if error:
-                    error["details"].setdefault("field", None)  # which FastAPI leaves out
+    for route in (route for module in MODULES for route in module.router.routes):
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for status, answer in route.responses.items():
+                if example := _at(answer, ("content", "application/json", "example")):
+                    for method in route.methods or ():
+                        operation = document["paths"][route.path_format][method.lower()]
+                        operation["responses"][str(status)]["content"]["application/json"]["example"] = (
+                            example
+                        )
     for name in ("HTTPValidationError", "ValidationError"):
         document.get("components", {}).get("schemas", {}).pop(name, None)
     return document

@@ -148,9 +148,10 @@ def responses(
 
 def _example(shape: type[BaseModel], paged: bool) -> dict[str, Any]:
     meta: dict[str, Any] = {"requestId": REQUEST_ID}
+    data = getattr(shape, "example", None) or _EXAMPLES[shape]
     if paged:
-        return {"data": [_EXAMPLES[shape]], "meta": {**meta, "total": 42, "nextCursor": "41"}}
-    return {"data": _EXAMPLES[shape], "meta": meta}
+        return {"data": [data], "meta": {**meta, "total": 42, "nextCursor": "41"}}
+    return {"data": data, "meta": meta}
 
 
 def _refusal(status: int) -> dict[str, Any]:

@@ -29,20 +29,22 @@ Instant = Annotated[
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Shape(BaseModel):
+class Shape(BaseModel):
+    """Base of all shapes: no key is there that is not named."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-def _sometimes() -> Any:
+def sometimes(description: str | None = None) -> Any:
     """A field that is not always there; it has no default."""
-    return Field(default=None, json_schema_extra=_without_default)
+    return Field(default=None, json_schema_extra=_without_default, description=description)
 
 
 def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-class Filters(_Shape):
+class Filters(Shape):
     """Which rows are wanted: or-ed inside a list, and-ed between."""
 
     contentIds: Annotated[list[Text], Field(min_length=1)] = []
@@ -53,7 +55,7 @@ class Filters(_Shape):
     ] = []
 
 
-class ExportRequest(_Shape):
+class ExportRequest(Shape):
     """A range of at most 31 days, both ends included."""
 
     startDate: Day
@@ -64,13 +66,13 @@ class ExportRequest(_Shape):
     filters: Filters | None = None
 
 
-class LinksRequest(_Shape):
+class LinksRequest(Shape):
     """What becomes of the URLs given out before."""
 
     revokePrevious: bool = False
 
 
-class Meta(_Shape):
+class Meta(Shape):
     """What is said about an answer."""
 
     requestId: str = Field(examples=[REQUEST_ID])
@@ -83,28 +85,28 @@ class PageMeta(Meta):
     nextCursor: str | None
 
 
-class Envelope(_Shape, Generic[T]):
+class Envelope(Shape, Generic[T]):
     """An answer."""
 
     data: T
     meta: Meta
 
 
-class Page(_Shape, Generic[T]):
+class Page(Shape, Generic[T]):
     """A page of a list."""
 
     data: list[T]
     meta: PageMeta
 
 
-class Details(_Shape):
+class Details(Shape):
     """Which field is wrong, and why."""
 
     field: str | None
     reason: str
 
 
-class Error(_Shape):
+class Error(Shape):
     """What is wrong."""
 
     code: Literal[tuple(STATUS_OF)]  # type: ignore[valid-type]
@@ -112,14 +114,14 @@ class Error(_Shape):
     details: Details
 
 
-class Refusal(_Shape):
+class Refusal(Shape):
     """An error."""
 
     error: Error
     meta: Meta
 
 
-class Created(_Shape):
+class Created(Shape):
     """A job that was queued."""
 
     jobId: str = Field(examples=[JOB_ID])
@@ -130,14 +132,14 @@ class Created(_Shape):
     createdAt: Instant
 
 
-class DateRange(_Shape):
+class DateRange(Shape):
     """Days, both included."""
 
     start: Day
     end: Day
 
 
-class AppliedFilters(_Shape):
+class AppliedFilters(Shape):
     """The filters of a job; users as a count only."""
 
     contentIds: list[str]
@@ -145,14 +147,14 @@ class AppliedFilters(_Shape):
     userCount: int
 
 
-class JobError(_Shape):
+class JobError(Shape):
     """Why a job failed."""
 
     code: str = Field(examples=["SUBJECT_ERASED"])
     message: str
 
 
-class File(_Shape):
+class File(Shape):
     """A part file as in the manifest, and where it is."""
 
     name: str = Field(examples=["events/part-00000.jsonl.gz"])
@@ -165,7 +167,7 @@ class File(_Shape):
     url: str
 
 
-class Status(_Shape):
+class Status(Shape):
     """A job. `error` is there if it failed; what begins with `downloadUrl`, once it is complete."""
 
     jobId: str = Field(examples=[JOB_ID])
@@ -179,20 +181,20 @@ class Status(_Shape):
     progress: int = Field(ge=0, le=100)
     processedRows: int
     estimatedRowCount: int
-    estimatedCompletion: Instant = _sometimes()
-    error: JobError = _sometimes()
-    downloadUrl: str = _sometimes()
-    manifestUrl: str = _sometimes()
-    expiresAt: Instant = _sometimes()
-    fileSize: str = _sometimes()
-    bytes: int = _sometimes()
-    rowCount: int = _sometimes()
-    completedAt: Instant = _sometimes()
-    cursor: str | None = _sometimes()
-    files: list[File] = _sometimes()
+    estimatedCompletion: Instant = sometimes()
+    error: JobError = sometimes()
+    downloadUrl: str = sometimes()
+    manifestUrl: str = sometimes()
+    expiresAt: Instant = sometimes()
+    fileSize: str = sometimes()
+    bytes: int = sometimes()
+    rowCount: int = sometimes()
+    completedAt: Instant = sometimes()
+    cursor: str | None = sometimes()
+    files: list[File] = sometimes()
 
 
-class Listed(_Shape):
+class Listed(Shape):
     """A job in a list."""
 
     jobId: str = Field(examples=[JOB_ID])
@@ -204,7 +206,7 @@ class Listed(_Shape):
     completedAt: Instant | None
 
 
-class Cancelled(_Shape):
+class Cancelled(Shape):
     """A job that was cancelled."""
 
     jobId: str = Field(examples=[JOB_ID])

@@ -29,7 +29,7 @@ ROWS = 40
 
 @dataclass
 class Api:
-    """A running API and a key with the scopes of exports."""
+    """A running API and a key with the scopes of exports and webhooks."""
 
     url: str
     settings: Settings
@@ -117,7 +117,7 @@ def serving() -> Iterator[Serving]:
         while not running.started:
             time.sleep(0.01)
         servers.append((running, thread))
-        key = ledger.keys.create(["exports:read", "exports:write"], utc_now())[1]
+        key = ledger.keys.create(["exports:read", "exports:write", "webhooks"], utc_now())[1]
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         return Api(url, settings, store, ledger, key, day)
 

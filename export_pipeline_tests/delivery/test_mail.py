@@ -175,8 +175,8 @@ def test_no_text_adds_a_header_or_markup(name: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "x", "a@", "@b", "a@b\n", "a@b\r\nBcc: c@d", "a@b, c@d", "a b@c", "<a@b>", "a@b>", "ü@b.example", "a@b..",
-     None, 7, "a" * 65 + "@b.example", "a@" + "b" * 250],
+    ["", "x", "a@", "@b", "a@b\n", "a@b\r\nBcc: c@d", "a@b, c@d", "a b@c", "<a@b>", "a@b>", "ü@b.example",
+     "a@b..", None, 7, "a" * 65 + "@b.example", "a@" + "b" * 250],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_repeating_it(address: object) -> None:
     with pytest.raises(InvalidRequest) as refused:
