@@ -11,6 +11,7 @@ from export_pipeline.defs.events import event_specs, user_specs
 from export_pipeline.defs.exports import export_assets
 from export_pipeline.defs.failures import failed_runs
 from export_pipeline.defs.ingest import ingest_job, landing
+from export_pipeline.defs.metrics import daily_metrics
 from export_pipeline.defs.on_demand import on_demand
 from export_pipeline.defs.operations import operations
 from export_pipeline.defs.retention import retention
@@ -47,6 +48,7 @@ def build_defs(
             on_demand(),
             operations(),
             retention(settings),
+            daily_metrics(settings),
         )
 
 

@@ -102,7 +102,7 @@ def query(output: Output, sql: str) -> None:
     """Run one read-only SQL statement (DuckDB) over the store; each table is a view.
 
     Views: engagement_events, quality_events, ad_events, user_profiles, device_links,
-    experiment_assignments. Instants are UTC.
+    experiment_assignments, daily_metrics. Instants are UTC.
     """
     from export_pipeline.settings import load
     from export_pipeline.store import Store, views

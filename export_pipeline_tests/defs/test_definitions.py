@@ -14,6 +14,7 @@ NAMES = """
 asset ad_events
 asset ad_events_csv
 asset ad_events_jsonl
+asset daily_metrics
 asset device_links
 asset engagement_events
 asset engagement_events_csv
@@ -51,6 +52,7 @@ check quality_events_jsonl:read_back
 check quality_events_jsonl:row_count
 check quality_events_jsonl:volume
 job alerts
+job compute_metrics
 job daily_exports
 job ingest
 job maintenance
@@ -58,6 +60,7 @@ job on_demand_export
 job retention
 resource deployment
 schedule alerts
+schedule compute_metrics
 schedule daily_exports
 schedule maintenance
 schedule retention
@@ -113,14 +116,16 @@ def test_schedules_and_sensors_run_without_being_switched_on(repository: dg.Repo
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in repository.sensor_defs)
 
 
-def test_exports_and_events_have_a_freshness_policy(repository: dg.RepositoryDefinition) -> None:
+def test_what_comes_every_day_has_a_freshness_policy(repository: dg.RepositoryDefinition) -> None:
     for node in repository.asset_graph.asset_nodes:
-        assert (node.freshness_policy is not None) == (node.group_name in ("events", "exports")), node.key
+        assert (node.freshness_policy is not None) == (node.group_name in ("events", "exports", "metrics")), (
+            node.key
+        )
 
 
-def test_only_exports_can_be_materialized_by_hand(repository: dg.RepositoryDefinition) -> None:
+def test_only_what_is_computed_can_be_materialized_by_hand(repository: dg.RepositoryDefinition) -> None:
     for node in repository.asset_graph.asset_nodes:
-        assert node.is_materializable == (node.group_name == "exports"), node.key
+        assert node.is_materializable == (node.group_name in ("exports", "metrics")), node.key
 
 
 def test_importing_the_code_location_reads_no_setting() -> None:
