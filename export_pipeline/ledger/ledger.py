@@ -18,7 +18,7 @@ from export_pipeline.ledger.attempts import Attempts
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
 from export_pipeline.ledger.erasing import Replace, empty_log, replace_texts
-from export_pipeline.ledger.erasures import Erasures
+from export_pipeline.ledger.erasures import ERASE_STORE, Erasures
 from export_pipeline.ledger.jobs import Jobs
 from export_pipeline.ledger.keeping import Keeping
 from export_pipeline.ledger.keys import Keys
@@ -208,6 +208,13 @@ class Ledger:
             query = query.where(batches.c.target == target)
         with reading(self._engine) as connection:
             return [_batch(row) for row in connection.execute(query)]
+
+    def unfinished(self) -> set[str]:
+        """The ids of batches and erasures that may be in the store and are not yet noted as such.
+
+        They are recognised by their snapshots, which have to be kept until then.
+        """
+        return {batch.id for batch in self.open_batches()} | {*self.erasures.unfinished_passes(ERASE_STORE)}
 
     def last_batches(self, limit: int) -> list[Batch]:
         """The batches taken last, newest first."""

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.erasures import ERASE_STORE
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import (
@@ -56,9 +55,6 @@ def maintain(settings: Settings, store: Store, ledger: Ledger, now: datetime) ->
                 compact_day(settings, store, table, day)
                 for day in crowded_days(store, table, settings.compaction_files)
             )
-            # What is in the store and not yet in the ledger is recognised by its snapshot.
-            unfinished = {batch.id for batch in ledger.open_batches()}
-            unfinished |= {*ledger.erasures.unfinished_passes(ERASE_STORE)}
-            expired = expire_snapshots(settings, store, table, keep_from, unfinished)
+            expired = expire_snapshots(settings, store, table, keep_from, ledger.unfinished())
             done[table] = TableMaintenance(compacted, expired, sweep_orphans(store, table, orphans_before))
     return done

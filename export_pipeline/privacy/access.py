@@ -24,7 +24,7 @@ from export_pipeline.exports.service import explained, lock_name
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
 from export_pipeline.ledger import Job, Ledger, NewJob
-from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, OPEN, PROCESSING, USER, new_id
+from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, MAX_ATTEMPTS, OPEN, PROCESSING, USER, new_id
 from export_pipeline.privacy.archive import Sources, write_archive
 from export_pipeline.privacy.identity import checked_user_id, resolve
 from export_pipeline.privacy.reading import connection, planned_again, sweep_reading
@@ -261,12 +261,12 @@ class Access:
 
 
 def clear_access(settings: Settings, ledger: Ledger, now: datetime) -> None:
-    """Clear away what no access export needs: archives of jobs that are neither open nor complete, and
-    what was collected for jobs that have ended or spilled by processes that died."""
-    ledger.jobs.expire_due(now)
+    """Clear away what no access export needs: archives of jobs that failed or were cancelled, and what was
+    collected for jobs that have ended or spilled by processes that died. Archives whose time is over are the
+    affair of retention."""
     sweep_reading(settings)
     for place in (settings.exports / FOLDER).glob("*.zip"):
-        if not _is_in(ledger, place.stem, (*OPEN, COMPLETE), now):
+        if not _is_in(ledger, place.stem, (*OPEN, COMPLETE, EXPIRED), now):
             place.unlink(missing_ok=True)
     for folder in _made_in(settings, "").glob("*"):
         if not _is_in(ledger, folder.name, OPEN, now):

@@ -5,7 +5,7 @@ remembered, before files go; they leave their place whole, by one rename.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -34,7 +34,8 @@ def expire_daily(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -
             continue
         data_type, format_, day = folder.relative_to(settings.exports / DAILY).parts
         if dry:
-            removed += _held(path for path, _ in _over(folder, settings, now))
+            for path, manifest in _over(folder, settings, now):
+                removed += on_disk([path], manifest.row_count)
             continue
         # Held while a version is made: a folder is not taken away from under it.
         with ledger.lock(f"daily-{data_type}-{format_}-{day}"):
@@ -49,7 +50,7 @@ def expire_daily(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -
                 )
                 ledger.keeping.note_expired(export)
                 reach(settings, "retention.noted")
-                removed += _take_away(settings, path)
+                removed += Item(rows=manifest.row_count) + _take_away(settings, path)
             if not any(folder.iterdir()):
                 folder.rmdir()
     return removed
@@ -75,10 +76,11 @@ def expire_jobs(settings: Settings, ledger: Ledger, now: datetime, dry: bool) ->
     for path in sorted(settings.exports.glob("*/*")):
         if path.parent.name == DAILY or path.name.startswith("."):
             continue
-        kind = _expired_kind(path, settings, ledger, now)
-        if kind is None:
+        expired = _expired(path, settings, ledger, now)
+        if expired is None:
             continue
-        item = _held([path]) if dry else _take_away(settings, path)
+        kind, rows = expired
+        item = Item(rows=rows) + (on_disk([path]) if dry else _take_away(settings, path))
         if kind == USER:
             access += item
         else:
@@ -86,15 +88,15 @@ def expire_jobs(settings: Settings, ledger: Ledger, now: datetime, dry: bool) ->
     return exports, access
 
 
-def _expired_kind(path: Path, settings: Settings, ledger: Ledger, now: datetime) -> str | None:
-    """The kind of the job whose files are at ``path`` if their time is over, else None."""
+def _expired(path: Path, settings: Settings, ledger: Ledger, now: datetime) -> tuple[str, int] | None:
+    """The kind and the rows of what is at ``path`` if its time is over, else None."""
     try:
         job = ledger.jobs.get(path.name.partition(".")[0], now)
     except NotFound:
         manifest = _manifest(path)
         over = manifest and _made(manifest) + timedelta(days=settings.export_retention_days) <= now
-        return manifest.kind if manifest and over else None
-    return job.kind if job.state == EXPIRED else None
+        return (manifest.kind, manifest.row_count) if manifest and over else None
+    return (job.kind, job.rows or 0) if job.state == EXPIRED else None
 
 
 def _made(manifest: Manifest) -> datetime:
@@ -108,17 +110,9 @@ def _manifest(path: Path) -> Manifest | None:
         return None
 
 
-def _held(paths: Iterable[Path]) -> Item:
-    item = Item()
-    for path in paths:
-        manifest = _manifest(path)
-        item += on_disk([path], manifest.row_count if manifest else 0)
-    return item
-
-
 def _take_away(settings: Settings, path: Path) -> Item:
     """Remove ``path`` from its place at once, then from disk; a process that dies in between is swept up."""
-    held = _held([path])
+    held = on_disk([path])
     with scratch(settings.tmp / "exports", SCRATCH) as bin_:
         path.rename(bin_ / path.name)
         reach(settings, "retention.moved")

@@ -26,7 +26,7 @@ def drop_events(
     export of it is made of what is left.
     """
     before = oldest_kept_day(now, settings.raw_retention_days)
-    open_batches = {batch.id for batch in ledger.open_batches()}
+    unfinished = ledger.unfinished()
     removed = {}
     for name, data_type in DATA_TYPES.items():
         counted = ledger.keeping.rows_before(name, before)
@@ -35,7 +35,7 @@ def drop_events(
         else:
             ledger.keeping.close_before(name, before)
             reach(settings, "retention.closed")
-            found = drop_days(settings, store, data_type.table, before, open_batches)
+            found = drop_days(settings, store, data_type.table, before, unfinished)
             ledger.keeping.forget_days(name, before)
         # After a round that was killed the rows are gone already, and only the ledger still counts them.
         removed[data_type.table] = Item(max(found.rows, counted), found.files, found.bytes)

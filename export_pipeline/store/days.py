@@ -73,16 +73,14 @@ def held_before(store: Store, table: str, before: date) -> Dropped:
     return Dropped(rows, len(sizes), sum(sizes))
 
 
-def drop_days(
-    settings: Settings, store: Store, table: str, before: date, keep_batches: Collection[str]
-) -> Dropped:
+def drop_days(settings: Settings, store: Store, table: str, before: date, keep: Collection[str]) -> Dropped:
     """Drop every day before ``before`` in one commit, forget all older snapshots, and delete the files.
 
     Only while nothing else writes to the table. Who reads these files loses them, and plans again. Killed
     anywhere, the next call completes it.
 
     Args:
-        keep_batches: batches whose snapshots stay, see ``expire_snapshots``; their files stay as well.
+        keep: batches and erasures whose snapshots stay, see ``expire_snapshots``; their files stay as well.
 
     Returns:
         The rows that were visible before, and what was deleted from disk.
@@ -105,8 +103,8 @@ def drop_days(
     if not paths:
         return Dropped(rows)
     sizes = {path: path.stat().st_size for path in paths}
-    expire_snapshots(settings, store, table, _ALL_OLDER, keep_batches)
-    kept = _still_read(store.table(table)) if keep_batches else set()
+    expire_snapshots(settings, store, table, _ALL_OLDER, keep)
+    kept = _still_read(store.table(table)) if keep else set()
     for path in sizes.keys() - kept:
         path.unlink(missing_ok=True)
     reach(settings, "retention.deleted")

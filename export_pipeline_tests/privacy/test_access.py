@@ -21,6 +21,7 @@ from export_pipeline.exports.archives import archive_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.privacy import archive as writing
 from export_pipeline.privacy.access import Access, clear_access, request_access
+from export_pipeline.retention import retain
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
 from export_pipeline_tests.exports.conftest import NOW, Land, land_rows
@@ -250,11 +251,15 @@ def test_of_a_person_erased_meanwhile_nothing_appears(
     assert not [path for path in settings.root.rglob(f"*{job.id}*") if path.suffix != ".lock"]
 
 
-def test_an_archive_goes_after_seven_days(made: Made, settings: Settings, ledger: Ledger) -> None:
-    path = made("ada").path
-    clear_access(settings, ledger, NOW + timedelta(days=7) - timedelta(seconds=1))
+def test_an_archive_is_kept_for_its_seven_days_and_goes_with_retention(
+    made: Made, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    path, end = made("ada").path, NOW + timedelta(days=7)
+    retain(settings, store, ledger, end - timedelta(seconds=1))
+    clear_access(settings, ledger, end)
     assert path.exists()
-    clear_access(settings, ledger, NOW + timedelta(days=7))
+    removed = retain(settings, store, ledger, end)["accessExports"]
+    assert removed.files == 1
     assert not path.exists()
 
 
