@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from export_pipeline.defs.access import access
 from export_pipeline.defs.database import database_source
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.events import event_specs, user_specs
@@ -46,6 +47,7 @@ def build_defs(
             database_source(settings),
             scheduled_exports(settings),
             on_demand(),
+            access(),
             operations(),
             retention(settings),
             daily_metrics(settings),

@@ -16,6 +16,7 @@ from export_pipeline.api.shapes import (
     Refusal,
     Status,
 )
+from export_pipeline.api.user_shapes import ACCESS_ID, USER_ID, AccessCreated, AccessStatus
 
 REQUESTS = {
     "a week": {
@@ -38,6 +39,7 @@ LINK_REQUESTS = {
     "fresh": {"summary": "New URLs beside the ones given out", "value": {}},
     "replace": {"summary": "New URLs instead", "value": {"revokePrevious": True}},
 }
+ACCESS_REQUESTS = {"a user": {"summary": "By the user's id", "value": {"userId": USER_ID}}}
 _MEANINGS = {
     400: (
         "The request is malformed",
@@ -109,6 +111,22 @@ _LISTED = {
     **{name: _COMPLETE[name] for name in ("jobId", "status", "dateRange", "format", "fileSize")},
     **{name: _COMPLETE[name] for name in ("createdAt", "completedAt")},
 }
+_ACCESS: dict[str, Any] = {
+    **_COMPLETE,
+    "jobId": ACCESS_ID,
+    "dateRange": {"start": "2026-08-25", "end": "2026-11-23"},
+    "dataTypes": ["events", "quality", "ads"],
+    "compression": "none",
+    "filters": {"contentIds": [], "eventTypes": [], "userCount": 1},
+    "rowCount": 1028,
+    "processedRows": 1028,
+    "estimatedRowCount": 1028,
+    "bytes": 40326,
+    "fileSize": "40KB",
+    "withheld": 12,
+    "downloadUrl": _SIGNED.format(f"{ACCESS_ID}.zip"),
+    "files": [],
+}
 _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     Created: {
         "jobId": JOB_ID,
@@ -119,6 +137,8 @@ _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "createdAt": "2026-11-23T08:00:00Z",
     },
     Status: _COMPLETE,
+    AccessCreated: {"jobId": ACCESS_ID, "status": "queued", "createdAt": "2026-11-23T08:00:00Z"},
+    AccessStatus: _ACCESS,
     Listed: _LISTED,
     Cancelled: {"jobId": JOB_ID, "status": "cancelled"},
 }

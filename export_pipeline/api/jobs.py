@@ -41,6 +41,8 @@ def shown(job: Job) -> dict[str, Any]:
         document["rowCount"] = job.rows
         document["bytes"] = job.bytes
         document["fileSize"] = size(job.bytes or 0)
+    if job.withheld is not None:
+        document["withheld"] = job.withheld
     if job.expires_at is not None:
         document["expiresAt"] = instant_text(job.expires_at)
     if job.state == FAILED:

@@ -51,6 +51,7 @@ check quality_events_csv:volume
 check quality_events_jsonl:read_back
 check quality_events_jsonl:row_count
 check quality_events_jsonl:volume
+job access_export
 job alerts
 job compute_metrics
 job daily_exports
@@ -64,6 +65,7 @@ schedule compute_metrics
 schedule daily_exports
 schedule maintenance
 schedule retention
+sensor access_exports
 sensor failed_runs
 sensor landing
 sensor on_demand_exports

@@ -1,0 +1,63 @@
+"""Commands about one person: ``users export``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from export_pipeline.cli.output import Output, json_option, pass_output
+
+
+@click.group()
+def users() -> None:
+    """Answer one person: what is held of them."""
+
+
+@users.command()
+@click.argument("user", required=False)
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read the id from standard input instead.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for the archive; outside the state root.",
+)
+@json_option
+@pass_output
+def export(output: Output, user: str | None, from_stdin: bool, out: Path) -> None:
+    """Put all that is held of USER into one archive, DIR/<job id>.zip, with a page to read.
+
+    USER is a user id or an anonymous id. Others can see a command's arguments; not with --stdin.
+    """
+    from export_pipeline.ingest import waiting_days
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.privacy.access import Access
+    from export_pipeline.privacy.handing import checked_out, hand_over
+    from export_pipeline.settings import load
+    from export_pipeline.store import Store
+
+    user_id = _one(user, from_stdin)
+    settings = load()
+    checked_out(out, settings)
+    ledger = Ledger(settings)
+    access = Access(
+        settings, Store(settings), ledger, waiting=lambda name: waiting_days(settings, ledger, name)
+    )
+    job = access.make(user_id, "command")
+    path = hand_over(settings, job, out)
+    document = {"jobId": job.id, "path": str(path), "rows": job.rows, "withheld": job.withheld}
+    output.show(document, f"{path}: {job.rows:,} rows, {job.withheld:,} withheld")
+
+
+def _one(user: str | None, from_stdin: bool) -> str:
+    if (user is None) == (not from_stdin):
+        raise click.UsageError("Give USER, or --stdin to read it from standard input; one of both.")
+    if user is not None:
+        return user
+    given: list[str] = list(filter(None, (line.rstrip("\r\n") for line in sys.stdin)))
+    if len(given) != 1:
+        raise click.UsageError(f"There are {len(given)} ids on standard input; there must be one.")
+    return given[0]
+
+
+COMMANDS = (users,)

@@ -1,0 +1,196 @@
+"""Access exports in Dagster: the job of two ops, and the sensor that turns queued requests into runs.
+
+A run knows the id of a request and nothing else of it; who it is about stands encrypted in the ledger. No
+link to the archive is shown: whoever opens the UI could follow it.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from pydantic import Field
+
+from export_pipeline.days import utc_now
+from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.failures import told_in_words
+from export_pipeline.defs.ingest import UNFINISHED
+from export_pipeline.defs.on_demand import JOB_TAG, LAUNCHED, LONGEST_LAUNCH, MOST_RUNS
+from export_pipeline.errors import Conflict
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.service import INTERRUPTED, lock_name
+from export_pipeline.ingest import waiting_days
+from export_pipeline.ledger import Job
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, USER
+from export_pipeline.locks import is_held
+from export_pipeline.privacy.access import MOST_AT_ONCE, Access, clear_access
+
+JOB = "access_export"
+COLLECT, PUBLISH = "collect_person", "publish_archive"
+LONGEST_SECONDS = 3600
+
+
+class AccessForm(dg.Config):
+    """Which request. Anybody can read a run's config: it has no place for users."""
+
+    job_id: str = Field(description="The id (usr_exp_…) of a request made by API or command.")
+
+
+@dg.op(
+    name=COLLECT,
+    description="Finds what is held of the person, writes the archive out of sight, and reads it back.",
+)
+def collect_op(
+    context: dg.OpExecutionContext, config: AccessForm, deployment: dg.ResourceParam[Deployment]
+) -> dg.Output[None]:
+    """Begin an attempt at the request; what was found is in the metadata as counts."""
+    found = told_in_words(lambda: _collected(context, deployment, config.job_id))
+    return dg.Output(None, metadata={"jobId": config.job_id, **found})
+
+
+def _collected(
+    context: dg.OpExecutionContext, deployment: Deployment, job_id: str
+) -> dict[str, dg.MetadataValue]:
+    job_id = deployment.ledger.jobs.get(job_id, utc_now(), [USER]).id
+    context.instance.add_run_tags(context.run_id, {JOB_TAG: job_id})
+    try:
+        found = _access(deployment).collect(job_id)
+    except Conflict as conflict:
+        context.log.info(f"Nothing to do: {conflict.message}.")
+        return {}
+    tables = {DATA_TYPES[name].table: rows for name, rows in found.rows.items()}
+    counts = {
+        **tables,
+        "withheld": sum(found.withheld.values()),
+        "linkedIds": found.linked_ids,
+        "contestedIds": found.contested_ids,
+    }
+    return {name: dg.MetadataValue.int(count) for name, count in counts.items()}
+
+
+@dg.op(
+    name=PUBLISH,
+    ins={"collected": dg.In(dg.Nothing)},
+    description="Gives the archive its place, unless an erasure has changed what is in it: then it is "
+    "collected again. Kept for 7 days; links to it are given by API and command.",
+)
+def publish_op(
+    context: dg.OpExecutionContext, config: AccessForm, deployment: dg.ResourceParam[Deployment]
+) -> dg.Output[None]:
+    """End the request; what it came to is in the metadata."""
+    job = told_in_words(lambda: _published(context, deployment, config.job_id))
+    return dg.Output(None, metadata=_metadata(job))
+
+
+def _published(context: dg.OpExecutionContext, deployment: Deployment, job_id: str) -> Job:
+    try:
+        return _access(deployment).publish(job_id)
+    except Conflict as conflict:
+        context.log.info(f"Nothing to do: {conflict.message}.")
+        return deployment.ledger.jobs.get(job_id, utc_now(), [USER])
+
+
+def _metadata(job: Job) -> dict[str, dg.MetadataValue]:
+    shown: dict[str, dg.MetadataValue] = {
+        "jobId": dg.MetadataValue.text(job.id),
+        "status": dg.MetadataValue.text(job.state),
+    }
+    if job.state == COMPLETE and job.started_at and job.ended_at and job.expires_at:
+        shown |= {
+            "rows": dg.MetadataValue.int(job.rows or 0),
+            "withheld": dg.MetadataValue.int(job.withheld or 0),
+            "bytes": dg.MetadataValue.int(job.bytes or 0),
+            "seconds": dg.MetadataValue.float((job.ended_at - job.started_at).total_seconds()),
+            "expires": dg.MetadataValue.timestamp(job.expires_at),
+        }
+    return shown
+
+
+def _access(deployment: Deployment) -> Access:
+    settings, ledger = deployment.settings, deployment.ledger
+    return Access(
+        settings, deployment.store, ledger, waiting=lambda name: waiting_days(settings, ledger, name)
+    )
+
+
+@dg.config_mapping
+def _for_both(form: AccessForm) -> dict[str, object]:
+    return {"ops": {name: {"config": {"job_id": form.job_id}} for name in (COLLECT, PUBLISH)}}
+
+
+@dg.job(
+    name=JOB,
+    config=_for_both,
+    description="One person's data as an archive. Requests are made by API or command and started by the "
+    "`access_exports` sensor; the form takes the id of one.",
+    executor_def=dg.in_process_executor,
+    tags={
+        PRIORITY_TAG: "20",
+        MAX_RUNTIME_SECONDS_TAG: str(LONGEST_SECONDS),
+        # The sensor sees to a second try, as the ledger counts them.
+        MAX_RETRIES_TAG: "0",
+    },
+)
+def access_job() -> None:
+    """Collect, then publish."""
+    publish_op(collected=collect_op())
+
+
+def access_sensor() -> dg.SensorDefinition:
+    """A sensor that starts a run for every access request whose turn it is."""
+
+    @dg.sensor(
+        name="access_exports",
+        job=access_job,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Starts access exports that were asked for, in order, {MOST_AT_ONCE} at a time; tries "
+        "one whose run died once more; clears away what expired and failed ones left.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        now = utc_now()
+        clear_access(deployment.settings, deployment.ledger, now)
+        waiting: list[dg.RunRequest] = []
+        working = 0
+        for job in deployment.ledger.jobs.open(now, [USER]):
+            runs = context.instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
+            if is_held(deployment.settings, lock_name(job.id)) or _is_worked_on(runs, now):
+                working += 1
+            elif not _ended(deployment, job, runs, now):
+                waiting.append(_request(job, max(job.attempt, len(runs)) + 1))
+        starting = waiting[: max(0, MOST_AT_ONCE - working)]
+        return starting or dg.SkipReason(f"{working} access exports are being made; {len(waiting)} wait.")
+
+    return sensor
+
+
+def _is_worked_on(runs: Sequence[dg.RunRecord], now: datetime) -> bool:
+    """Whether the newest run is on its way or at work; a process that died at work is found by others."""
+    if not runs or runs[0].dagster_run.status not in UNFINISHED:
+        return False
+    return not (runs[0].dagster_run.status in LAUNCHED and now - runs[0].update_timestamp > LONGEST_LAUNCH)
+
+
+def _ended(deployment: Deployment, job: Job, runs: Sequence[dg.RunRecord], now: datetime) -> bool:
+    """Whether the job ends here: its run was cancelled, or it was tried as often as it may be."""
+    jobs = deployment.ledger.jobs
+    with suppress(Conflict):
+        if runs and runs[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
+            jobs.cancel(job.id, now)
+        elif job.attempt >= MAX_ATTEMPTS or len(runs) >= MOST_RUNS:
+            jobs.fail(job.id, "INTERNAL_ERROR", INTERRUPTED, now)
+        else:
+            return False
+    return True
+
+
+def _request(job: Job, number: int) -> dg.RunRequest:
+    return dg.RunRequest(run_key=f"{job.id}:{number}", run_config={"job_id": job.id}, tags={JOB_TAG: job.id})
+
+
+def access() -> dg.Definitions:
+    """The job and its sensor."""
+    return dg.Definitions(jobs=[access_job], sensors=[access_sensor()])
