@@ -15,12 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
 
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.manifest import FileEntry, instant_text
+from export_pipeline.exports.readback import row_ends
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content, Key, check
 from export_pipeline.exports.spans import LARGEST_BYTES, EncodedWindow
@@ -28,7 +28,6 @@ from export_pipeline.exports.spans import LARGEST_BYTES, EncodedWindow
 _GZIP = 31
 _READ_BYTES = 1 << 20
 _BROKEN = cast(type[Exception], isal_zlib.IsalError)
-_QUOTE, _NEWLINE = ord('"'), ord("\n")
 
 
 class KeptChanged(Exception):
@@ -136,15 +135,11 @@ def _members(path: Path, expected: str) -> Iterator[tuple[int, bytes, bytes]]:
 
 def _ends(raw: bytes, kept: KeptDay) -> tuple[int, Key, Key]:
     """How many rows a window has, and the keys of its first and last one."""
-    content = np.frombuffer(raw, np.uint8)
-    ends = np.flatnonzero(content == _NEWLINE)
-    if kept.format == "csv":
-        # A line break inside a quoted cell has an odd number of quotes before it.
-        ends = ends[np.searchsorted(np.flatnonzero(content == _QUOTE), ends) % 2 == 0]
-    if not len(ends) or ends[-1] + 1 != len(raw):
+    ends = row_ends(raw, kept.format)
+    if not len(ends) or ends[-1] != len(raw):
         raise KeptChanged
-    begin = int(ends[-2]) + 1 if len(ends) > 1 else 0
-    first = check(kept.data_type, kept.format, raw[: int(ends[0]) + 1])
+    begin = int(ends[-2]) if len(ends) > 1 else 0
+    first = check(kept.data_type, kept.format, raw[: int(ends[0])])
     last = check(kept.data_type, kept.format, raw[begin:])
     if first.problems or last.problems or first.first is None or last.last is None:
         raise KeptChanged

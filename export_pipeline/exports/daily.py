@@ -15,9 +15,9 @@ from export_pipeline.days import check_range
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports.comparing import compare
 from export_pipeline.exports.layout import MANIFEST
-from export_pipeline.exports.making import Made, Sources, Waiting, closed, make, seal, workers
+from export_pipeline.exports.making import Made, Sources, Waiting, closed, make_published, seal, workers
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, Replaces, from_json
-from export_pipeline.exports.publishing import publish, room, scratch
+from export_pipeline.exports.publishing import room, scratch
 from export_pipeline.exports.request import ExportRequest, check_data_types, check_format
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.exports.writing import Progress
@@ -67,17 +67,28 @@ def daily_folder(settings: Settings, data_type: str, format: str, day: date) -> 
     return settings.exports / "daily" / data_type / format / day.isoformat()
 
 
+def daily_lock(data_type: str, format: str, day: date) -> str:
+    """The lock of whoever changes the versions of a partition."""
+    return f"daily-{data_type}-{format}-{day}"
+
+
+def daily_id(data_type: str, format: str, day: date, version: int) -> str:
+    """The export id of a version of a partition."""
+    return f"exp_{data_type}_{format}_{day:%Y%m%d}_v{version}"
+
+
 def live_daily(settings: Settings, data_type: str, format: str, day: date) -> DailyExport | None:
     """The highest published version of a partition, unread; None if there is none.
 
     Raises:
         DamagedData: if its manifest cannot be read, naming it.
     """
-    versions = _versions(daily_folder(settings, data_type, format, day))
-    if not versions:
+    folder = daily_folder(settings, data_type, format, day)
+    numbers = versions(folder)
+    if not numbers:
         return None
-    path = daily_folder(settings, data_type, format, day) / f"v{versions[-1]}"
-    return DailyExport(_manifest(path, settings), path, created=False, seconds=0.0)
+    path = folder / f"v{numbers[-1]}"
+    return DailyExport(read(path, settings), path, created=False, seconds=0.0)
 
 
 def export_day(
@@ -108,22 +119,26 @@ def export_day(
     Raises:
         InvalidRequest: if the data type, the format or the day does not exist.
         OutsideRetention: if the day is no longer kept.
-        DamagedData, TransientError, StorageFull: see ``making.make``.
+        DamagedData, TransientError, StorageFull: see ``making.make_published``.
     """
     began = time.monotonic()
     (kind,) = check_data_types([data_type])
     request = ExportRequest(day, day, (kind,), check_format(format))
     check_range(day, day, now, settings.raw_retention_days)
-    with ledger.lock(f"daily-{data_type}-{format}-{day}"), workers(settings, executor) as pool:
+    with ledger.lock(daily_lock(data_type, format, day)), workers(settings, executor) as pool:
         sources = Sources(settings, store, ledger, pool, waiting)
         standing = _standing(request, sources)
         if standing:
             standing = _completed(standing, sources, now)
             return replace(standing, seconds=time.monotonic() - began)
         with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
-            folder, made = make(made_in, request, sources, progress)
-            manifest, final = _seal(folder, made_in, made, sources, now)
-            publish(folder, final)
+            manifest, final = make_published(
+                made_in,
+                request,
+                sources,
+                progress,
+                lambda folder, made: _seal(folder, made_in, made, sources, now),
+            )
             reach(settings, "export.published")
         return DailyExport(manifest, final, created=True, seconds=time.monotonic() - began)
 
@@ -156,11 +171,11 @@ def _completed(standing: DailyExport, sources: Sources, now: datetime) -> DailyE
 def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: datetime) -> tuple[Manifest, Path]:
     request = made.request
     (data_type,), day, data_version = request.data_types, request.start, made.days[0].data_version
-    versions = daily_folder(sources.settings, data_type, request.format, day)
+    partition = daily_folder(sources.settings, data_type, request.format, day)
     version, replaces = _first_version(sources.ledger, data_type, request.format, day, data_version), None
-    for number in reversed(_versions(versions)):
+    for number in reversed(versions(partition)):
         try:
-            before = _manifest(versions / f"v{number}", sources.settings)
+            before = read(partition / f"v{number}", sources.settings)
         except DamagedData:
             version = max(version, number)
             continue
@@ -168,20 +183,20 @@ def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: dateti
             version, replaces = number, before.replaces
         else:
             version = max(version, number + 1)
-            added, removed = compare(versions / f"v{number}", before, folder, made.files, made_in / "spill")
+            added, removed = compare(partition / f"v{number}", before, folder, made.files, made_in / "spill")
             replaces = Replaces(before.export_id, before.version, added, removed)
         break
     manifest = seal(
         folder,
         made,
-        export_id=f"exp_{data_type}_{request.format}_{day:%Y%m%d}_v{version}",
+        export_id=daily_id(data_type, request.format, day, version),
         kind="daily",
         version=version,
         replaces=replaces,
         sources=sources,
         now=now,
     )
-    return manifest, versions / f"v{version}"
+    return manifest, partition / f"v{version}"
 
 
 def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_version: int) -> int:
@@ -192,13 +207,19 @@ def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_
     return expired.version + (expired.data_version != data_version)
 
 
-def _versions(folder: Path) -> list[int]:
+def versions(folder: Path) -> list[int]:
+    """The numbers of the versions of a partition in its ``folder``, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(int(found[1]) for path in folder.iterdir() if (found := _VERSION.fullmatch(path.name)))
 
 
-def _manifest(path: Path, settings: Settings) -> Manifest:
+def read(path: Path, settings: Settings) -> Manifest:
+    """The manifest of the export in ``path``, below the state root.
+
+    Raises:
+        DamagedData: if it cannot be read, naming it.
+    """
     name = (path / MANIFEST).relative_to(settings.root)
     try:
         return from_json(json.loads((path / MANIFEST).read_bytes()))

@@ -1,12 +1,12 @@
-"""Making an export: from a request to a whole directory, ready to be published.
+"""Making an export: from a request to a whole directory, published.
 
 Owns what of the store belongs to it: one look at the ledger, the files planned after it, and the rows
-counted against that look before anything is published.
+counted against that look before anything is published; and that nobody who is erased meanwhile is in it.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,19 +21,21 @@ from export_pipeline.exports.assembly import KeptChanged, KeptDay
 from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
+from export_pipeline.exports.publishing import publish
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.scanning import FileGone, Scan
 from export_pipeline.exports.spans import RowsChanged
-from export_pipeline.exports.writing import Progress, Shape, write_data_type
+from export_pipeline.exports.writing import TASKS_A_WORKER, Progress, Shape, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.files import flush, to_json
 from export_pipeline.ledger import Days, DayState, Ledger
+from export_pipeline.ledger.erasures import ERASE_STORE
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
 ATTEMPTS = 4
-_TASKS_A_WORKER = 2
-
+PUBLISHING = "publishing"
+"""The lock under which exports appear, and under which erasures are counted."""
 Waiting = Callable[[str], Collection[date] | None]
 """The days of a data type for which something landed and waits; None where it could be any day."""
 
@@ -54,11 +56,15 @@ class Sources:
 
 @dataclass(frozen=True)
 class Made:
-    """The files of an export that is not yet published, and the versions they stand for."""
+    """The files of an export that is not yet published, and the versions they stand for.
+
+    ``erasures``: how often people were erased from each data type and day before it was planned.
+    """
 
     request: ExportRequest
     days: tuple[DayEntry, ...]
     files: tuple[FileEntry, ...]
+    erasures: Mapping[tuple[str, date], int]
 
 
 @contextmanager
@@ -72,6 +78,37 @@ def workers(settings: Settings, executor: Executor | None) -> Iterator[Executor]
         yield threads
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+def make_published(
+    scratch: Path,
+    request: ExportRequest,
+    sources: Sources,
+    progress: Progress | None,
+    finish: Callable[[Path, Made], tuple[Manifest, Path]],
+    kept: Kept | None = None,
+) -> tuple[Manifest, Path]:
+    """Make the export that ``request`` asks for in ``scratch``, and move it to its place.
+
+    It is planned again if people were erased from its days before it appeared.
+
+    Args:
+        finish: seals the directory of what was made; gives its manifest and its place.
+        kept: see ``make``.
+
+    Raises:
+        DamagedData, TransientError, StorageFull: see ``make``.
+    """
+    for _ in range(ATTEMPTS):
+        folder, made = make(scratch, request, sources, progress, kept)
+        manifest, final = finish(folder, made)
+        reach(sources.settings, "export.finished")
+        with sources.ledger.lock(PUBLISHING):
+            if made.erasures == _erasures(request, sources.ledger):
+                publish(folder, final)
+                return manifest, final
+        shutil.rmtree(folder)
+    raise TransientError(f"people were erased from the days asked for {ATTEMPTS} times in a row; try again")
 
 
 def make(
@@ -118,6 +155,8 @@ def make(
                 return folder, made
         shutil.rmtree(folder)
     if miscounted:
+        if sources.ledger.erasures.unfinished_passes(ERASE_STORE):
+            raise TransientError("people are being erased from the rows asked for; try again")
         raise DamagedData(miscounted)
     raise TransientError(f"the rows asked for were changed by others {ATTEMPTS} times in a row; try again")
 
@@ -137,6 +176,19 @@ def _check_kept(ledger: Ledger, data_type: str, request: ExportRequest) -> None:
         )
 
 
+def _erasures(request: ExportRequest, ledger: Ledger) -> dict[tuple[str, date], int]:
+    looks = {name: _look(ledger, name, request) for name in request.data_types}
+    return _counted(request, looks)
+
+
+def _counted(request: ExportRequest, looks: Mapping[str, Days]) -> dict[tuple[str, date], int]:
+    return {
+        (name, day): look[day].erasures
+        for name, look in looks.items()
+        for day in days_between(request.start, request.end)
+    }
+
+
 def _write(
     folder: Path,
     spill: Path,
@@ -152,7 +204,7 @@ def _write(
         request.compression,
         settings.window_rows,
         settings.part_bytes,
-        _TASKS_A_WORKER * settings.workers,
+        TASKS_A_WORKER * settings.workers,
     )
     days: list[DayEntry] = []
     files: list[FileEntry] = []
@@ -171,7 +223,7 @@ def _write(
             days.append(DayEntry(day, data_type, look[day].version, written.days.get(day, 0)))
         files += written.files
         reach(settings, f"export.{data_type}")
-    return Made(request, tuple(days), tuple(files))
+    return Made(request, tuple(days), tuple(files), _counted(request, looks))
 
 
 def _miscounted(made: Made, looks: dict[str, Days]) -> str | None:
@@ -228,13 +280,18 @@ def seal(
         files=made.files,
         created_at=instant_text(now),
     )
+    write_manifest(sources.settings, folder, manifest)
+    return manifest
+
+
+def write_manifest(settings: Settings, folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of an export, the last of its files, and flush the directory to disk."""
     with open(folder / MANIFEST, "xb") as file:
         file.write(to_json(manifest.to_json()))
         file.flush()
         os.fsync(file.fileno())
     flush(folder)
-    reach(sources.settings, "export.sealed")
-    return manifest
+    reach(settings, "export.sealed")
 
 
 def closed(days: Iterable[DayEntry], sources: Sources, now: datetime) -> bool:

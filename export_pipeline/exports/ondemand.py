@@ -10,9 +10,9 @@ from export_pipeline.errors import Conflict, DamagedData, InvalidRequest
 from export_pipeline.exports.assembly import KeptDay
 from export_pipeline.exports.daily import live_daily
 from export_pipeline.exports.layout import MANIFEST, descriptions
-from export_pipeline.exports.making import Kept, Sources, Waiting, make, seal, workers
+from export_pipeline.exports.making import Kept, Made, Sources, Waiting, make_published, seal, workers
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
-from export_pipeline.exports.publishing import publish, room, scratch
+from export_pipeline.exports.publishing import room, scratch
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.writing import Progress
 from export_pipeline.ledger import DayState, Ledger
@@ -44,29 +44,32 @@ def write_export(
     Raises:
         InvalidRequest: if ``out`` is inside the state root, holds it, or is a file.
         Conflict: if ``out`` is not empty.
-        DamagedData, TransientError, StorageFull: see ``making.make``.
+        DamagedData, TransientError, StorageFull: see ``making.make_published``.
     """
     final = _checked(out, settings, overwrite)
+    export_id = f"exp_{secrets.token_hex(12)}"
     with (
         scratch(final.parent, f".{final.name}.export-") as made_in,
         room(final.parent),
         workers(settings, executor) as pool,
     ):
         sources = Sources(settings, store, ledger, pool, waiting)
-        folder, made = make(made_in, request, sources, progress, kept_days(settings, request))
-        manifest = seal(
-            folder,
-            made,
-            export_id=f"exp_{secrets.token_hex(12)}",
-            kind="on_demand",
-            version=1,
-            replaces=None,
-            sources=sources,
-            now=now,
-        )
-        _checked(out, settings, overwrite)
-        publish(folder, final)
-        return manifest
+
+        def finish(folder: Path, made: Made) -> tuple[Manifest, Path]:
+            manifest = seal(
+                folder,
+                made,
+                export_id=export_id,
+                kind="on_demand",
+                version=1,
+                replaces=None,
+                sources=sources,
+                now=now,
+            )
+            return manifest, _checked(out, settings, overwrite)
+
+        kept = kept_days(settings, request)
+        return make_published(made_in, request, sources, progress, finish, kept)[0]
 
 
 def kept_days(settings: Settings, request: ExportRequest) -> Kept | None:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+import numpy.typing as npt
 from zlib_ng import zlib_ng
 
+from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.manifest import FileEntry, instant_text
 from export_pipeline.exports.rows import Content, Problem, check
@@ -20,6 +23,9 @@ BLOCK_BYTES = 1 << 21
 """Of whole rows checked at once. Twice as many gain no time, and several threads hold them at once."""
 
 _READ_BYTES = 1 << 20
+_QUOTE, _NEWLINE = ord('"'), ord("\n")
+
+Longs = npt.NDArray[np.int64]
 _GZIP = 31
 _BROKEN = cast(type[Exception], zlib_ng.error)
 
@@ -81,6 +87,39 @@ def unlike(entry: FileEntry, size: int, sha256: str, found: Content) -> list[str
         if instant != said:
             problems.append(f"has {instant} as its {name} timestamp; the manifest says {said}")
     return problems
+
+
+def row_blocks(path: Path, data_type: str, format: str, compression: str) -> Iterator[bytes]:
+    """The rows of a whole part file, without a header, in blocks of whole lines.
+
+    Raises:
+        DamagedData: if its bytes are not what was written.
+    """
+    content = Content()
+    try:
+        with open(path, "rb") as file:
+            chunks = _limited(file, path.stat().st_size)
+            plain = _inflated(chunks) if compression == "gzip" else chunks
+            blocks = _blocks(plain, format)
+            if format == "csv":
+                blocks = _without_header(blocks, data_type, content)
+            for block in blocks:
+                if content.problems or (block and not block.endswith(b"\n")):
+                    raise _Unreadable("is not what was published")
+                if block:
+                    yield block
+    except _Unreadable as error:
+        raise DamagedData(f"{path.name} {error}") from None
+
+
+def row_ends(content: bytes, format: str) -> Longs:
+    """Where each row of ``content`` ends, its newline included."""
+    octets = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(octets == _NEWLINE)
+    if format == "csv":
+        # A line break inside a quoted cell has an odd number of quotes before it.
+        ends = ends[np.searchsorted(np.flatnonzero(octets == _QUOTE), ends) % 2 == 0]
+    return ends + 1
 
 
 def digest(path: Path) -> str:

@@ -70,7 +70,7 @@ def parse_request(values: Mapping[str, object], *, now: datetime, settings: Sett
         end,
         data_types,
         check_format(values.get("format", "jsonl")),
-        cast(Compression, _choice(values.get("compression", "gzip"), COMPRESSIONS, "compression")),
+        check_compression(values.get("compression", "gzip")),
         _filters(values.get("filters", {}), data_types),
     )
 
@@ -78,6 +78,11 @@ def parse_request(values: Mapping[str, object], *, now: datetime, settings: Sett
 def check_format(value: object) -> Format:
     """``value`` as a format; anything else is ``InvalidRequest`` naming ``format``."""
     return cast(Format, _choice(value, FORMATS, "format"))
+
+
+def check_compression(value: object) -> Compression:
+    """``value`` as a compression; anything else is ``InvalidRequest`` naming ``compression``."""
+    return cast(Compression, _choice(value, COMPRESSIONS, "compression"))
 
 
 def check_data_types(value: object) -> tuple[str, ...]:

@@ -114,6 +114,19 @@ def check(data_type: str, format: str, content: bytes) -> Content:
         return Content(rows=content.count(b"\n"), problems=[wrong.problem])
 
 
+def json_keys(data_type: str, content: bytes) -> tuple[Longs, pa.Array]:
+    """The instants of lines of JSONL, in microseconds since 1970, and their ``eventId``.
+
+    Raises:
+        ValueError: if they are not as they must be.
+    """
+    try:
+        us, ids = _json_keys(DATA_TYPES[data_type], content)
+    except _Wrong as wrong:
+        raise ValueError(str(wrong.problem)) from None
+    return us, ids(np.arange(len(us)))
+
+
 def _check_unicode(content: bytes) -> None:
     if content.isascii():
         return
@@ -277,7 +290,7 @@ def _ordered(us: Longs, ids: _Ids, defused: bool) -> Content:
     if len(ties):
         earlier, later = ids(ties), ids(ties + 1)
         # Each id is what is written or what that can mean, whatever its neighbour is.
-        as_earlier, as_later = ([ids, _meant(ids)] if defused else [ids] for ids in (earlier, later))
+        as_earlier, as_later = ([ids, meant(ids)] if defused else [ids] for ids in (earlier, later))
         rising = np.zeros(len(ties), np.bool_)
         for one, other in product(as_earlier, as_later):
             rising |= _flags(pc.less(one.cast(pa.binary()), other.cast(pa.binary())))
@@ -285,9 +298,9 @@ def _ordered(us: Longs, ids: _Ids, defused: bool) -> Content:
     one_day = us[0] // _DAY_US == us[-1] // _DAY_US
     days, counts = (us[:1] // _DAY_US, [len(us)]) if one_day else np.unique(us // _DAY_US, return_counts=True)
     ends = pa.concat_arrays([ids(np.array([0])), ids(np.array([len(us) - 1]))])
-    meant = _meant(ends) if defused else ends
+    unprefixed = meant(ends) if defused else ends
     first, last = (
-        Key(int(us[end]), ends[end].as_py().encode(), meant[end].as_py().encode()) for end in (0, -1)
+        Key(int(us[end]), ends[end].as_py().encode(), unprefixed[end].as_py().encode()) for end in (0, -1)
     )
     return Content(
         len(us),
@@ -298,8 +311,9 @@ def _ordered(us: Longs, ids: _Ids, defused: bool) -> Content:
     )
 
 
-def _meant(ids: pa.Array) -> pa.Array:
-    return pc.replace_substring_regex(ids, r"^'([=+\-@\t\r])", r"\1")
+def meant(cells: pa.Array) -> pa.Array:
+    """Cells of CSV without the prefix that makes formulas harmless; one that was written so loses it too."""
+    return pc.replace_substring_regex(cells, r"^'([=+\-@\t\r])", r"\1")
 
 
 def _microseconds(timestamps: pa.Array) -> Longs:

@@ -14,7 +14,8 @@ import duckdb
 
 from export_pipeline.days import midnight
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
-from export_pipeline.exports.request import Filters
+from export_pipeline.exports import encoding
+from export_pipeline.exports.request import Filters, Format
 from export_pipeline.sql import parquet
 
 _MEMORY = "384MB"
@@ -60,6 +61,10 @@ class Scan:
                 conditions.append(f"{column} in (select unnest(${column}::varchar[]))")
         return f"(from {parquet(self.files)} where {' and '.join(conditions)})"
 
+    def lines(self, format: Format, source: str, begin: datetime, end: datetime) -> str:
+        """A query for the lines of the rows of ``source``; see ``encoding.lines``."""
+        return encoding.lines(self.data_type, format, source, begin, end)
+
     def parameters(self) -> Mapping[str, list[str]]:
         """The values of the filters, by the names that ``source`` uses."""
         wanted = {
@@ -68,6 +73,19 @@ class Scan:
             "event": self.filters.event_types,
         }
         return {name: list(values) for name, values in wanted.items() if values}
+
+
+@dataclass(frozen=True)
+class LineScan(Scan):
+    """Lines of one day that are there already, in columns ``timestamp``, ``eventId`` and ``line``."""
+
+    def source(self) -> str:
+        """A table expression with those columns."""
+        return f"(from {parquet(self.files)})"
+
+    def lines(self, format: Format, source: str, begin: datetime, end: datetime) -> str:
+        """A query for the lines, in export order."""
+        return f"select line, epoch_us(timestamp) as us from {source} order by timestamp, eventId"
 
 
 def instant(moment: datetime) -> str:

@@ -4,6 +4,7 @@ Owns what a job's export is called and where it lies, how its progress is noted,
 the job, and what is cleared away. The states themselves are the ledger's.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -28,19 +29,20 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.estimates import MOST_AT_ONCE, estimate
-from export_pipeline.exports.making import Sources, Waiting, make, seal, workers
+from export_pipeline.exports.making import Made, Sources, Waiting, make_published, seal, workers
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.ondemand import kept_days
 from export_pipeline.exports.onefile import one_file_bytes
-from export_pipeline.exports.publishing import publish, room, scratch, sweep
+from export_pipeline.exports.publishing import room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
-from export_pipeline.ledger.jobs import CANCELLED, FAILED, MAX_ATTEMPTS
+from export_pipeline.ledger.jobs import CANCELLED, FAILED, MAX_ATTEMPTS, OPEN
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
 FOLDER = "on_demand"
+_LATER_VERSION = re.compile(r"-v[1-9][0-9]*\Z", re.ASCII)
 _PROGRESS_SECONDS = 0.5
 _PATIENCE_SECONDS = 5.0
 
@@ -123,6 +125,11 @@ def _request(settings: Settings, ledger: Ledger, job: Job, now: datetime) -> Exp
 def job_folder(settings: Settings, job_id: str) -> Path:
     """The directory of a job's export."""
     return settings.exports / FOLDER / job_id
+
+
+def job_of(path: Path) -> str:
+    """The id of the job whose files, in whatever version, are at ``path``."""
+    return _LATER_VERSION.sub("", path.name.partition(".")[0])
 
 
 def lock_name(job_id: str) -> str:
@@ -214,19 +221,23 @@ class _Work:
             workers(settings, executor) as pool,
         ):
             sources = Sources(settings, self._store, self._ledger, pool, self._waiting)
-            folder, made = make(made_in, request, sources, self._progress, kept_days(settings, request))
-            manifest = seal(
-                folder,
-                made,
-                export_id=job.id,
-                kind="on_demand",
-                version=1,
-                replaces=None,
-                sources=sources,
-                now=self._clock(),
-            )
-            self._note()
-            publish(folder, job_folder(settings, job.id))
+
+            def finish(folder: Path, made: Made) -> tuple[Manifest, Path]:
+                manifest = seal(
+                    folder,
+                    made,
+                    export_id=job.id,
+                    kind="on_demand",
+                    version=1,
+                    replaces=None,
+                    sources=sources,
+                    now=self._clock(),
+                )
+                self._note()
+                return manifest, job_folder(settings, job.id)
+
+            kept = kept_days(settings, request)
+            manifest, _ = make_published(made_in, request, sources, self._progress, finish, kept)
             reach(settings, "job.published")
             return manifest
 
@@ -284,9 +295,21 @@ def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:
     sweep(settings.tmp / "exports", SCRATCH)
     for folder in (settings.exports / FOLDER).glob("*"):
         with suppress(NotFound):
-            if ledger.jobs.get(folder.name, now).state in (CANCELLED, FAILED):
+            if _is_left_over(settings, ledger, folder, now):
                 shutil.rmtree(folder, ignore_errors=True)
     open_jobs = {lock_name(job.id) for job in ledger.jobs.open(now)}
     for name in locks.known(settings, lock_name("")):
         if name not in open_jobs and not locks.is_held(settings, name):
             locks.forget(settings, name)
+
+
+def _is_left_over(settings: Settings, ledger: Ledger, folder: Path, now: datetime) -> bool:
+    """Whether no job needs the export in ``folder``: its own ended without it, or shows another."""
+    job_id = job_of(folder)
+    state = ledger.jobs.get(job_id, now).state
+    if state in (CANCELLED, FAILED):
+        return True
+    if state in OPEN or locks.is_held(settings, lock_name(job_id)):
+        return False
+    # Read once nobody holds it: who made another version has said by then which one is shown.
+    return ledger.jobs.get(job_id, now).path != str(folder.relative_to(settings.exports))

@@ -14,7 +14,6 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from export_pipeline.days import midnight
-from export_pipeline.exports.encoding import lines
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.scanning import Scan, reading
 from export_pipeline.exports.windows import Window, condition
@@ -90,7 +89,7 @@ def encode(span: Span) -> list[EncodedWindow]:
     scan = span.scan
     wanted, parameters = condition(span.windows)
     source = f"(from {scan.source()} where {wanted})"
-    query = lines(scan.data_type, span.format, source, *_bounds(span.windows[0].begin, span.windows[-1].end))
+    query = scan.lines(span.format, source, *_bounds(span.windows[0].begin, span.windows[-1].end))
     with reading(scan) as connection:
         relation = connection.sql(query, params={**scan.parameters(), **parameters})
         return list(_cut(relation.to_arrow_reader(_BATCH_ROWS), span))

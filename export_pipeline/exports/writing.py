@@ -31,6 +31,8 @@ from export_pipeline.exports.verification import differences
 from export_pipeline.exports.windows import plan_day
 from export_pipeline.files import flush
 
+TASKS_A_WORKER = 2
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -81,7 +83,7 @@ def write_data_type(
             file.write(content)
         flush(folder / name)
     with closing(_Parts(folder, data_type, shape, executor)) as parts:
-        for windows in _in_order(executor, _encoded, _tasks(days, shape, executor), shape.ahead):
+        for windows in in_order(executor, _encoded, _tasks(days, shape, executor), shape.ahead):
             for window in windows:
                 parts.write(window)
                 if progress:
@@ -95,7 +97,7 @@ Task = tuple[Span | Piece, Shape]
 
 
 def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Iterator[Task]:
-    plans = _in_order(executor, _planned, ((day, shape) for day in days), shape.ahead)
+    plans = in_order(executor, _planned, ((day, shape) for day in days), shape.ahead)
     for plan in plans:
         for task in plan:
             yield task, shape
@@ -114,7 +116,7 @@ def _encoded(task: Task) -> Sequence[EncodedWindow]:
     return (taken_over(work, shape.compression),) if isinstance(work, Piece) else encode(work)
 
 
-def _in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
     """The results of ``function`` in the order of ``items``, at most ``ahead`` of them under way."""
     pending: deque[Future[R]] = deque()
     try:

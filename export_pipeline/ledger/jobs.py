@@ -269,6 +269,14 @@ class Jobs:
             ended_at=now, expires_at=expires_at, user_filter=None, told_by=announce_ready,
         )  # fmt: skip
 
+    def show_files(self, job_id: str, *, path: str, rows: int, bytes: int, now: datetime) -> Job:
+        """Let a complete job show other files, its own made again, in the place of those it had.
+
+        Raises:
+            Conflict: if it is not complete.
+        """
+        return self._move(job_id, now, (COMPLETE,), [], path=path, rows=rows, bytes=bytes)
+
     def fail(self, job_id: str, code: str, message: str, now: datetime, *, attempt: int | None = None) -> Job:
         """End an open job with an error its user understands.
 

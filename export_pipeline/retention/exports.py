@@ -14,6 +14,7 @@ from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
 from export_pipeline.exports.publishing import scratch
+from export_pipeline.exports.service import job_of
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import EXPIRED
@@ -91,7 +92,7 @@ def expire_jobs(settings: Settings, ledger: Ledger, now: datetime, dry: bool) ->
 def _expired(path: Path, settings: Settings, ledger: Ledger, now: datetime) -> tuple[str, int] | None:
     """The kind and the rows of what is at ``path`` if its time is over, else None."""
     try:
-        job = ledger.jobs.get(path.name.partition(".")[0], now)
+        job = ledger.jobs.get(job_of(path), now)
     except NotFound:
         manifest = _manifest(path)
         over = manifest and _made(manifest) + timedelta(days=settings.export_retention_days) <= now

@@ -238,7 +238,7 @@ def test_a_defect_fails_the_job_without_quoting_what_it_saw(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(f"row of {USER}")
 
-    monkeypatch.setattr("export_pipeline.exports.service.make", broken)
+    monkeypatch.setattr("export_pipeline.exports.service.make_published", broken)
     job = ask()
     with pytest.raises(RuntimeError):
         work(job)
@@ -260,7 +260,7 @@ def test_what_may_pass_is_left_to_a_second_attempt_and_then_fails(
     def lost(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("export_pipeline.exports.service.make", lost)
+    monkeypatch.setattr("export_pipeline.exports.service.make_published", lost)
     job = ask()
     for attempt, state in ((1, "processing"), (2, "failed")):
         with pytest.raises(type(error)):

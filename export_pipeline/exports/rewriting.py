@@ -1,0 +1,349 @@
+"""Rewriting: published exports made again without people who were erased (contract, sections 6 and 8).
+
+The lines that stay are those of the files, byte for byte, so that days the store no longer keeps can be
+rewritten too; windows and parts are cut as for any export of these rows. Owns how the new files take the
+place of the old ones: a process that dies on the way leaves one visible export and what a rerun puts right.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from export_pipeline import locks
+from export_pipeline.days import parse_day
+from export_pipeline.errors import DamagedData, NotFound
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.daily import (
+    SCRATCH,
+    daily_folder,
+    daily_id,
+    daily_lock,
+    live_daily,
+    read,
+    versions,
+)
+from export_pipeline.exports.editing import Edit, Lines, edited, may_hold
+from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.making import workers, write_manifest
+from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
+from export_pipeline.exports.onefile import one_file_bytes
+from export_pipeline.exports.publishing import publish, room, scratch
+from export_pipeline.exports.readback import row_blocks
+from export_pipeline.exports.request import FORMATS, Filters, check_compression, check_format
+from export_pipeline.exports.scanning import LineScan
+from export_pipeline.exports.service import job_of, lock_name
+from export_pipeline.exports.writing import TASKS_A_WORKER, Shape, in_order, write_data_type
+from export_pipeline.faults import reach
+from export_pipeline.ledger import Job, Ledger
+from export_pipeline.ledger.jobs import COMPLETE
+from export_pipeline.settings import Settings
+
+_DAY_US = 86_400_000_000
+_SCHEMA = pa.schema(
+    [("timestamp", pa.timestamp("us", "UTC")), ("eventId", pa.string()), ("line", pa.large_string())]
+)
+
+DataVersion = Callable[[DayEntry], int]
+"""The data version that a day of an export stands for once people are taken out of it."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """An export that was made again.
+
+    ``path`` is its directory relative to the exports' root; ``removed`` the ids of the events that went, by
+    data type; ``replaced`` counts the ids of people taken out of rows that stay.
+    """
+
+    path: str
+    manifest: Manifest
+    removed: Mapping[str, tuple[str, ...]] = field(repr=False)
+    replaced: int
+
+
+def rewrite_all(
+    settings: Settings,
+    ledger: Ledger,
+    edit: Edit,
+    data_version: DataVersion,
+    *,
+    now: datetime,
+    executor: Executor | None = None,
+) -> Iterator[Rewritten]:
+    """Rewrite every published export that holds anything of ``edit``; what is clean is left as it is.
+
+    Raises:
+        DamagedData, StorageFull: see ``rewrite_daily``.
+    """
+    with workers(settings, executor) as pool:
+        for data_type, format, day in daily_partitions(settings):
+            done = rewrite_daily(
+                settings, ledger, data_type, format, day, edit, data_version, now=now, executor=pool
+            )
+            if done:
+                yield done
+        for job_id in jobs_with_files(settings):
+            if done := rewrite_job(settings, ledger, job_id, edit, data_version, now=now, executor=pool):
+                yield done
+
+
+def daily_partitions(settings: Settings) -> list[tuple[str, str, date]]:
+    """Data type, format and day of the daily partitions that have files."""
+    return [
+        (data_type, format, parse_day(folder.name, "day"))
+        for data_type in DATA_TYPES
+        for format in FORMATS
+        for folder in sorted((settings.exports / "daily" / data_type / format).glob("????-??-??"))
+    ]
+
+
+def jobs_with_files(settings: Settings) -> list[str]:
+    """The ids of the jobs that have an export below the exports' root, visible or not."""
+    manifests = settings.exports.glob(f"*/*/{MANIFEST}")
+    return sorted({job_of(path.parent) for path in manifests if path.parts[-3] != "daily"})
+
+
+def rewrite_daily(
+    settings: Settings,
+    ledger: Ledger,
+    data_type: str,
+    format: str,
+    day: date,
+    edit: Edit,
+    data_version: DataVersion,
+    *,
+    now: datetime,
+    executor: Executor | None = None,
+) -> Rewritten | None:
+    """Publish the next version of a daily partition if the live one holds anything of ``edit``.
+
+    Older versions that hold anything of it are removed, whether or not the live one did.
+
+    Raises:
+        DamagedData: if files are not as they were published, naming them.
+        StorageFull: if there is no room.
+    """
+    folder = daily_folder(settings, data_type, format, day)
+    with ledger.lock(daily_lock(data_type, format, day)), workers(settings, executor) as pool:
+        live = live_daily(settings, data_type, format, day)
+        if live is None:
+            return None
+        version = live.manifest.version + 1
+        export_id = daily_id(data_type, format, day, version)
+        done = _rewritten(
+            settings,
+            live.path,
+            live.manifest,
+            folder / f"v{version}",
+            edit,
+            data_version,
+            now,
+            pool,
+            export_id,
+        )
+        for number in versions(folder)[:-1]:
+            older = folder / f"v{number}"
+            if older == live.path or _holds(older, read(older, settings), edit):
+                shutil.rmtree(older)
+        return done
+
+
+def rewrite_job(
+    settings: Settings,
+    ledger: Ledger,
+    job_id: str,
+    edit: Edit,
+    data_version: DataVersion,
+    *,
+    now: datetime,
+    executor: Executor | None = None,
+) -> Rewritten | None:
+    """Make the export of a job again if it holds anything of ``edit``, and show the new one in its place.
+
+    Files below the exports' root that no complete job shows are removed.
+
+    Raises:
+        DamagedData, StorageFull: see ``rewrite_daily``.
+    """
+    with locks.lock(settings, lock_name(job_id)), workers(settings, executor) as pool:
+        job = _complete(ledger, job_id, now)
+        shown = settings.exports / job.path if job and job.path else None
+        _forget_others(settings, job_id, shown)
+        if job is None or shown is None:
+            return None
+        manifest = read(shown, settings)
+        final = shown.with_name(f"{job_id}-v{manifest.version + 1}")
+        done = _rewritten(settings, shown, manifest, final, edit, data_version, now, pool, manifest.export_id)
+        if done:
+            ledger.jobs.show_files(
+                job_id,
+                path=done.path,
+                rows=done.manifest.row_count,
+                bytes=one_file_bytes(final, done.manifest),
+                now=now,
+            )
+            reach(settings, "rewrite.shown")
+            _forget_others(settings, job_id, final)
+        return done
+
+
+def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:
+    try:
+        job = ledger.jobs.get(job_id, now)
+    except NotFound:
+        return None
+    return job if job.state == COMPLETE else None
+
+
+def _forget_others(settings: Settings, job_id: str, shown: Path | None) -> None:
+    """Remove the files of a job but those in ``shown``."""
+    for folder in settings.exports.glob(f"*/{job_id}*"):
+        if folder.is_dir() and job_of(folder) == job_id and folder != shown:
+            shutil.rmtree(folder)
+
+
+def _holds(folder: Path, manifest: Manifest, edit: Edit) -> bool:
+    """Whether there is anything of ``edit`` in the export in ``folder``."""
+    if edit.mentions.occurs((folder / MANIFEST).read_bytes()):
+        return True
+    for file in manifest.files:
+        for block in row_blocks(folder / file.name, file.data_type, manifest.format, manifest.compression):
+            if may_hold(edit, manifest.format, block):
+                lines = edited(edit, file.data_type, manifest.format, block)
+                if len(lines.removed) or lines.replaced:
+                    return True
+    return False
+
+
+def _rewritten(
+    settings: Settings,
+    folder: Path,
+    before: Manifest,
+    final: Path,
+    edit: Edit,
+    data_version: DataVersion,
+    now: datetime,
+    executor: Executor,
+    export_id: str,
+) -> Rewritten | None:
+    """Make the export in ``folder`` again as ``final``; None if nothing of ``edit`` is in it."""
+    if not _holds(folder, before, edit):
+        return None
+    shape = Shape(
+        check_format(before.format),
+        check_compression(before.compression),
+        settings.window_rows,
+        settings.part_bytes,
+        TASKS_A_WORKER * settings.workers,
+    )
+    removed: dict[str, tuple[str, ...]] = {}
+    replaced = 0
+    days: list[DayEntry] = []
+    files: list[FileEntry] = []
+    with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
+        made = made_in / "export"
+        made.mkdir()
+        for data_type in before.data_types:
+            kept = _Kept(made_in, data_type)
+            kept.gather(folder, before, edit, executor, shape.ahead)
+            removed[data_type] = tuple(kept.removed)
+            replaced += kept.replaced
+            written = write_data_type(made, data_type, kept.scans(), shape, executor, None)
+            files += written.files
+            days += [
+                replace(day, data_version=data_version(day), rows=written.days.get(day.date, 0))
+                for day in before.days
+                if day.data_type == data_type
+            ]
+            kept.clear()
+        gone = sum(map(len, removed.values()))
+        manifest = replace(
+            before,
+            export_id=export_id,
+            version=before.version + 1,
+            replaces=Replaces(before.export_id, before.version, 0, gone),
+            content_ids=tuple(
+                edit.mentions.replace(pa.array(before.content_ids, pa.string()))[0].to_pylist()
+            ),
+            days=tuple(days),
+            files=tuple(files),
+            created_at=instant_text(now),
+        )
+        if manifest.row_count != before.row_count - gone:
+            raise DamagedData(f"{before.export_id} has {before.row_count} rows, and others were found in it")
+        reach(settings, "rewrite.written")
+        write_manifest(settings, made, manifest)
+        publish(made, final)
+        reach(settings, "rewrite.published")
+    return Rewritten(str(final.relative_to(settings.exports)), manifest, removed, replaced)
+
+
+class _Kept:
+    """The lines of a data type that stay, day by day in files of their own."""
+
+    def __init__(self, made_in: Path, data_type: str) -> None:
+        self._folder = made_in / f"kept-{data_type}"
+        self._folder.mkdir()
+        self._spill = made_in / "spill"
+        self._data_type = data_type
+        self._writers: dict[int, pq.ParquetWriter] = {}
+        self.removed: list[str] = []
+        self.replaced = 0
+
+    def gather(self, folder: Path, manifest: Manifest, edit: Edit, executor: Executor, ahead: int) -> None:
+        """Take the lines that stay out of the part files of an export, in order."""
+        blocks = (
+            block
+            for file in manifest.files
+            if file.data_type == self._data_type
+            for block in row_blocks(
+                folder / file.name, self._data_type, manifest.format, manifest.compression
+            )
+        )
+        work = partial(edited, edit, self._data_type, manifest.format)
+        with ExitStack() as stack:
+            for lines in in_order(executor, work, blocks, ahead):
+                self.removed += lines.removed.to_pylist()
+                self.replaced += lines.replaced
+                self._add(lines, stack)
+
+    def _add(self, lines: Lines, stack: ExitStack) -> None:
+        days = lines.us // _DAY_US
+        for day in np.unique(days).tolist():
+            begin, end = np.searchsorted(days, [day, day + 1])
+            if day not in self._writers:
+                writer = pq.ParquetWriter(
+                    self._path(day), _SCHEMA, compression="lz4", use_dictionary=False,
+                    write_statistics=["timestamp"],
+                )  # fmt: skip
+                self._writers[day] = stack.enter_context(writer)
+            columns = [pa.array(lines.us[begin:end]).cast(_SCHEMA.field("timestamp").type)]
+            columns += [lines.ids.slice(begin, end - begin), lines.lines.slice(begin, end - begin)]
+            self._writers[day].write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
+
+    def _path(self, day: int) -> Path:
+        return self._folder / f"{day}.parquet"
+
+    def scans(self) -> list[LineScan]:
+        """The lines as write_data_type takes them, oldest day first."""
+        return [
+            LineScan(self._data_type, _date(day), (str(self._path(day)),), 0, Filters(), str(self._spill))
+            for day in sorted(self._writers)
+        ]
+
+    def clear(self) -> None:
+        """Let go of the files."""
+        shutil.rmtree(self._folder)
+
+
+def _date(day: int) -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + day)

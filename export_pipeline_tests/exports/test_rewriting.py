@@ -1,0 +1,277 @@
+"""An export without a person is the export of rows without that person; everything else is as it was."""
+
+import gzip
+import json
+import multiprocessing
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export_pipeline.exports import DailyExport, Manifest, daily_folder, export_day, verify
+from export_pipeline.exports.editing import Edit
+from export_pipeline.exports.manifest import DayEntry, from_json
+from export_pipeline.exports.rewriting import Rewritten, rewrite_all, rewrite_daily, rewrite_job
+from export_pipeline.exports.service import clear, request_export, run_job
+from export_pipeline.ledger import Job, Ledger
+from export_pipeline.privacy.matching import Needles
+from export_pipeline.settings import Settings, load
+from export_pipeline.store import Store
+from export_pipeline_tests.exports.conftest import NOW, land_rows
+from export_pipeline_tests.exports.encoded import DAY
+from export_pipeline_tests.rows import row
+
+USER, OWN, ODD, CONTESTED = (
+    "user_77770001",
+    "0b5e1f8e-4a53-4c0e-9d55-6f0f0a7b1c2d",
+    "=anon,1",
+    "shared-device-1",
+)
+IDS, ROW_IDS = [USER, OWN, ODD], [USER, OWN, ODD, CONTESTED]
+LATER = NOW + timedelta(hours=1)
+KINDS = [(format, compression) for format in ("jsonl", "csv") for compression in ("gzip", "none")]
+
+
+def edit_of(ids: Sequence[str] = IDS, users: Sequence[str] = ROW_IDS) -> Edit:
+    return Edit(users, Needles(users), Needles(ids))
+
+
+def raised(day: DayEntry) -> int:
+    return day.data_version + 1
+
+
+TOLD = [
+    "{}",
+    '{"a":"x\\ny, \\"z\\""}',
+    '{"interactionType":"=1+1","value":{"q":[1]}}',
+    f'{{"interactionType":"{USER}","value":["{USER}",77]}}',
+    f'{{"note":"by {OWN}, see {USER}.","interactionType":"{ODD}"}}',
+    f'{{"feedId":"x{USER}","entryPoint":"{USER}x","note":"{CONTESTED}"}}',
+]
+WITHOUT = [
+    *TOLD[:3],
+    '{"interactionType":"[erased]","value":["[erased]",77]}',
+    '{"note":"by [erased], see [erased].","interactionType":"[erased]"}',
+    TOLD[5],
+]
+
+
+def of_everybody(days: int = 1, per_day: int = 120) -> list[dict[str, Any]]:
+    """Rows of the person and of others, who tell of the person."""
+    people = [*ROW_IDS, "user_1", "user_2", "=other", 'say "hi"', "a,b"]
+    return [
+        row(
+            before * 1000 + n,
+            userId=people[(n * 7 + before) % len(people)],
+            timestamp=row(n // 3)["timestamp"] - timedelta(days=before),
+            data=TOLD[n % len(TOLD)],
+            deviceId=[None, OWN, CONTESTED, "", f"{USER}"][n % 5],
+            contentId=["vid_1", USER, "line\nbreak", "-1"][n % 4],
+            sessionId=f"s.{USER}.{n}" if n % 11 == 0 else "ses_1",
+        )
+        for before in range(days)
+        for n in range(per_day)
+    ]
+
+
+def without(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as they are after the person was erased, by hand."""
+    gone = {USER: "[erased]", OWN: "[erased]", None: None}
+    return [
+        {
+            **each,
+            "data": WITHOUT[TOLD.index(each["data"])],
+            "deviceId": gone.get(each["deviceId"], each["deviceId"]),
+            "contentId": gone.get(each["contentId"], each["contentId"]),
+            "sessionId": each["sessionId"].replace(f".{USER}.", ".[erased]."),
+        }
+        for each in rows
+        if each["userId"] not in ROW_IDS
+    ]
+
+
+class Home:
+    """A deployment whose windows and parts are small, and its rows."""
+
+    def __init__(self, folder: Path, rows: Sequence[Mapping[str, Any]], *types: str) -> None:
+        self.settings = load(
+            {
+                "EXPORT_PIPELINE_HOME": str(folder),
+                "EXPORT_PIPELINE_WORKERS": "2",
+                "EXPORT_PIPELINE_WINDOW_ROWS": "7",
+                "EXPORT_PIPELINE_PART_BYTES": "4096",
+            }
+        )
+        self.store, self.ledger = Store(self.settings), Ledger(self.settings)
+        for data_type in types or ("events",):
+            land_rows(self.store, self.ledger, rows, data_type)
+
+    def daily(self, format: str = "jsonl", **changes: Any) -> DailyExport:
+        return export_day(
+            "events", format, changes.pop("day", DAY), settings=self.settings, store=self.store,
+            ledger=self.ledger, now=NOW,
+        )  # fmt: skip
+
+    def job(self, **values: Any) -> Job:
+        asked = {"startDate": str(DAY - timedelta(days=1)), "endDate": str(DAY), **values}
+        job = request_export(self.settings, self.store, self.ledger, asked, now=NOW, created_by="command")
+        return run_job(self.settings, self.store, self.ledger, job.id, 1, clock=lambda: NOW)
+
+    def shown(self, job_id: str) -> Path:
+        return self.settings.exports / str(self.ledger.jobs.get(job_id, NOW).path)
+
+    def rewrite_daily(self, format: str = "jsonl", edit: Edit | None = None) -> Rewritten | None:
+        return rewrite_daily(
+            self.settings, self.ledger, "events", format, DAY, edit or edit_of(), raised, now=LATER
+        )
+
+    def rewrite_job(self, job_id: str, edit: Edit | None = None) -> Rewritten | None:
+        return rewrite_job(self.settings, self.ledger, job_id, edit or edit_of(), raised, now=LATER)
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("part-*"))}
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return from_json(json.loads((folder / "manifest.json").read_bytes()))
+
+
+@pytest.mark.parametrize(("format", "compression"), KINDS)
+def test_a_rewritten_export_is_that_of_the_rows_that_stay(
+    tmp_path: Path, format: str, compression: str
+) -> None:
+    rows = of_everybody(days=2)
+    values = {"format": format, "compression": compression, "dataTypes": ["ads", "events"]}
+    before, after = (
+        Home(tmp_path / name, given, "events", "ads") for name, given in (("a", rows), ("b", without(rows)))
+    )
+    job, expected = before.job(**values), after.job(**values)
+    done = before.rewrite_job(job.id)
+    assert done is not None
+    assert verify(before.shown(job.id)).problems == ()
+    assert parts(before.shown(job.id)) == parts(after.shown(expected.id))
+    old, new = done.manifest, manifest_of(after.shown(expected.id))
+    assert [file.sha256 for file in old.files] == [file.sha256 for file in new.files]
+    assert [(day.date, day.rows, day.data_version) for day in old.days] == [
+        (day.date, day.rows, day.data_version + 1) for day in new.days
+    ]
+    gone = len(rows) - len(without(rows))
+    assert old.replaces is not None
+    assert (old.version, old.replaces.version, old.replaces.rows_added, old.replaces.rows_removed) == (
+        2, 1, 0, 2 * gone,
+    )  # fmt: skip
+    assert [len(done.removed[name]) for name in ("events", "ads")] == [gone, gone]
+    assert set(done.removed["events"]) == {r["eventId"] for r in rows} - {r["eventId"] for r in without(rows)}
+    for path in before.shown(job.id).rglob("*.*"):
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        assert not re.search(rf"(?<![\w-])({'|'.join(map(re.escape, IDS))})(?![\w-])", content.decode())
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_a_daily_partition_gets_a_next_version_and_loses_those_that_hold_the_person(
+    tmp_path: Path, format: str
+) -> None:
+    home = Home(tmp_path, [row(n) for n in range(9)])
+    home.daily(format)
+    land_rows(home.store, home.ledger, [row(100, userId=USER)], "events")
+    home.daily(format)
+    done = home.rewrite_daily(format)
+    assert done is not None
+    folder = daily_folder(home.settings, "events", format, DAY)
+    assert sorted(path.name for path in folder.iterdir()) == ["v1", "v3"]
+    assert (done.path, done.manifest.version) == (f"daily/events/{format}/{DAY}/v3", 3)
+    assert done.manifest.export_id == f"exp_events_{format}_20261120_v3"
+    assert (done.manifest.row_count, done.manifest.days[0].data_version) == (9, 3)
+    assert verify(home.settings.exports).problems == ()
+    assert parts(folder / "v1") == parts(folder / "v3")
+    assert home.rewrite_daily(format) is None
+    assert sorted(path.name for path in folder.iterdir()) == ["v1", "v3"]
+
+
+def test_an_export_in_which_nothing_is_found_is_left_as_it_is(tmp_path: Path) -> None:
+    home = Home(tmp_path, [row(n, deviceId=CONTESTED) for n in range(20)])
+    export, job = home.daily(), home.job(format="csv")
+    files = sorted(path for path in home.settings.exports.rglob("*"))
+    inodes = [path.stat().st_ino for path in files]
+    assert list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER)) == []
+    assert [path.stat().st_ino for path in sorted(home.settings.exports.rglob("*"))] == inodes
+    assert home.shown(job.id).name == job.id
+    assert export.path.is_dir()
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+@pytest.mark.parametrize("user", ["ab1", "impression", "=x", "'=x", "ünï", 'a"b,c'])
+def test_rows_go_whatever_the_id_looks_like(tmp_path: Path, format: str, user: str) -> None:
+    others = [row(n, contentId="ab12", data='{"note":"xab1"}') for n in range(20)]
+    home = Home(tmp_path, [*others, *(row(30 + n, userId=user) for n in range(5))])
+    home.daily(format)
+    done = home.rewrite_daily(format, edit_of([user], [user]))
+    assert done is not None
+    assert (done.manifest.row_count, len(done.removed["events"])) == (20, 5)
+    assert verify(home.settings.exports).problems == ()
+
+
+def test_every_export_is_found_and_the_job_list_shows_the_new_files(tmp_path: Path) -> None:
+    home = Home(tmp_path, of_everybody())
+    for format in ("jsonl", "csv"):
+        home.daily(format)
+    job = home.job(format="csv", dataTypes=["ads", "events"])
+    done = list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER))
+    assert [each.path for each in done] == [
+        f"daily/events/jsonl/{DAY}/v2",
+        f"daily/events/csv/{DAY}/v2",
+        f"on_demand/{job.id}-v2",
+    ]
+    now = home.ledger.jobs.get(job.id, LATER)
+    assert (now.state, now.rows, now.expires_at) == ("complete", done[2].manifest.row_count, job.expires_at)
+    assert now.bytes is not None
+    assert job.bytes is not None
+    assert now.bytes < job.bytes
+    assert list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER)) == []
+    clear(home.settings, home.ledger, LATER)
+    assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
+
+
+def test_files_that_no_complete_job_shows_are_removed(tmp_path: Path) -> None:
+    home = Home(tmp_path, of_everybody())
+    job = home.job()
+    lost = home.shown(job.id).with_name("exp_0123456789abcdef01234567")
+    home.shown(job.id).rename(lost)
+    assert list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER)) == []
+    assert not lost.exists()
+
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
+
+
+def _rewrite(settings: Settings, point: str) -> None:
+    settings = settings.model_copy(update={"fault_point": point})
+    for _ in rewrite_all(settings, Ledger(settings), edit_of(), raised, now=LATER):
+        pass
+
+
+@pytest.mark.parametrize("point", ["rewrite.written", "rewrite.published", "rewrite.shown"])
+def test_a_rewriting_that_was_killed_is_put_right_by_another(tmp_path: Path, point: str) -> None:
+    home = Home(tmp_path, of_everybody())
+    job = home.job()
+    if point != "rewrite.shown":
+        home.daily()
+    process = _CONTEXT.Process(target=_rewrite, args=(home.settings, point))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert verify(home.shown(job.id)).problems == ()
+    list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER))
+    assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
+    assert manifest_of(home.shown(job.id)).row_count == len(without(of_everybody()))
+    if point != "rewrite.shown":
+        folder = daily_folder(home.settings, "events", "jsonl", DAY)
+        assert [path.name for path in folder.iterdir()] == ["v2"]
+    assert verify(home.settings.exports).problems == ()
+    assert list((home.settings.tmp / "exports").iterdir()) == []
