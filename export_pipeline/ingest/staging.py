@@ -289,5 +289,6 @@ class Staging:
 
 def _places(lines: pa.Table) -> npt.NDArray[np.int64]:
     """A number for each line that no other line of the batch has; no file has as many lines as the factor."""
-    file = lines["file"].to_numpy().astype(np.int64)
-    return np.add(file << 40, lines["line"].to_numpy(), dtype=np.int64)
+    places: npt.NDArray[np.int64] = lines["file"].to_numpy().astype(np.int64) << 40
+    places += lines["line"].to_numpy()
+    return places
