@@ -79,15 +79,16 @@ class Staging:
         Args:
             read: told the bytes of each chunk that was judged.
         """
-        for chunk, lines in ahead(map(self._prepared, chunks)):
-            if lines.num_rows:
-                self._left.append(self._take_plain(lines) if self._forms else lines)
-            if chunk.unreadable:
-                self._refuse(chunk.unreadable)
-            if sum(lines.nbytes for lines in self._left) > LEFT_BYTES:
-                self._judge_left()
-            if read:
-                read(chunk.bytes_read)
+        with ahead(map(self._prepared, chunks)) as prepared:
+            for chunk, lines in prepared:
+                if lines.num_rows:
+                    self._left.append(self._take_plain(lines) if self._forms else lines)
+                if chunk.unreadable:
+                    self._refuse(chunk.unreadable)
+                if sum(lines.nbytes for lines in self._left) > LEFT_BYTES:
+                    self._judge_left()
+                if read:
+                    read(chunk.bytes_read)
         self._judge_left()
 
     def _prepared(self, chunk: Chunk) -> tuple[Chunk, pa.Table]:

@@ -98,9 +98,10 @@ class Store:
         loaded = self.table(table)
         arrow = schema_to_pyarrow(loaded.schema(), include_field_ids=False)
         files: list[DataFile] = []
-        for chunk in ahead(iter(chunks)):
-            if chunk.num_rows:
-                files += _dataframe_to_data_files(loaded.metadata, chunk.cast(arrow), loaded.io)
+        with ahead(chunks) as made:
+            for chunk in made:
+                if chunk.num_rows:
+                    files += _dataframe_to_data_files(loaded.metadata, chunk.cast(arrow), loaded.io)
 
         def commit() -> None:
             current = self.table(table)
