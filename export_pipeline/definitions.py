@@ -8,6 +8,7 @@ import dagster as dg
 from export_pipeline.defs.access import access
 from export_pipeline.defs.database import database_source
 from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.erasure import erasure
 from export_pipeline.defs.events import event_specs, user_specs
 from export_pipeline.defs.exports import export_assets
 from export_pipeline.defs.failures import failed_runs
@@ -48,6 +49,7 @@ def build_defs(
             scheduled_exports(settings),
             on_demand(),
             access(),
+            erasure(),
             operations(),
             retention(settings),
             daily_metrics(settings),

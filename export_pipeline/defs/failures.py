@@ -22,12 +22,16 @@ def in_words(error: Exception) -> str:
     return f"INTERNAL_ERROR: {type(error).__name__} in {place.name}, line {place.lineno} of {file}"
 
 
-def told_in_words(work: Callable[[], T]) -> T:
-    """The result of ``work``; any exception of it becomes a Dagster failure whose text is ``in_words``."""
+def told_in_words(work: Callable[[], T], again: tuple[type[Exception], ...] = ()) -> T:
+    """The result of ``work``; any exception of it becomes a Dagster failure whose text is ``in_words``.
+
+    Args:
+        again: what a retry policy may try once more.
+    """
     try:
         return work()
     except Exception as error:
-        failure = dg.Failure(in_words(error), allow_retries=False)
+        failure = dg.Failure(in_words(error), allow_retries=isinstance(error, again))
     # Raised out here, the failure does not carry the exception, whose text may quote a row.
     raise failure
 

@@ -96,6 +96,22 @@ def rewrite_all(
                 yield done
 
 
+def holding(settings: Settings, ledger: Ledger, edit: Edit, now: datetime) -> Iterator[str]:
+    """The exports that ``rewrite_all`` would make again, as paths relative to the exports' root.
+
+    Raises:
+        DamagedData: if files are not as they were published, naming them.
+    """
+    for data_type, format, day in daily_partitions(settings):
+        live = live_daily(settings, data_type, format, day)
+        if live and _holds(live.path, live.manifest, edit):
+            yield str(live.path.relative_to(settings.exports))
+    for job_id in jobs_with_files(settings):
+        job = _complete(ledger, job_id, now)
+        if job and job.path and _holds(shown := settings.exports / job.path, read(shown, settings), edit):
+            yield job.path
+
+
 def daily_partitions(settings: Settings) -> list[tuple[str, str, date]]:
     """Data type, format and day of the daily partitions that have files."""
     return [

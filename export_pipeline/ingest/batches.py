@@ -137,7 +137,11 @@ class Ingest:
     def _store_lines(self, batch: Batch, chunks: Iterable[Chunk], names: Sequence[str]) -> None:
         settings = self._settings
         with self._staging(batch) as staging:
-            staging.fill(chunks, self._read)
+            for chunk in chunks:
+                staging.add(chunk)
+                if self._read:
+                    self._read(chunk.bytes_read)
+            staging.judge_left()
             self._settle(batch.target, staging)
             faults.reach(settings, "ingest.staged")
             quarantine.write(settings, batch, staging.rejected(names))

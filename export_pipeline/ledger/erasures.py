@@ -97,24 +97,37 @@ class Erasures:
             created_by: the id of a key, or ``command``.
             request_id: its id; default: a new ``era_…``.
         """
+        return self.create_all([user_id], created_by, now, [request_id] if request_id else None)[0]
+
+    def create_all(
+        self,
+        user_ids: Sequence[str],
+        created_by: str,
+        now: datetime,
+        request_ids: Sequence[str] | None = None,
+    ) -> tuple[Erasure, ...]:
+        """Queue an erasure for each, in one transaction; what is there under one of ``request_ids`` stays."""
+        ids = list(request_ids or (new_id() for _ in user_ids))
         with self._engine.begin() as connection:
-            last = connection.execute(select(func.max(erasures.c.number))).scalar() or 0
-            row = connection.execute(
-                insert(erasures)
-                .values(
-                    id=request_id or new_id(),
-                    number=last + 1,
-                    state=QUEUED,
-                    subject=key_hash(self._settings, user_id),
-                    person=self._sealed(Subject(user_id)),
-                    created_by=created_by,
-                    created_at=now,
-                    due_at=now + TIME_LIMIT,
-                    attempt=0,
-                )
-                .returning(*erasures.c)
-            ).one()
-        return _erasure(row)
+            number = connection.execute(select(func.max(erasures.c.number))).scalar() or 0
+            there = set(connection.execute(select(erasures.c.id).where(erasures.c.id.in_(ids))).scalars())
+            for request_id, user_id in zip(ids, user_ids, strict=True):
+                if request_id not in there:
+                    number += 1
+                    connection.execute(
+                        insert(erasures).values(
+                            id=request_id,
+                            number=number,
+                            state=QUEUED,
+                            subject=key_hash(self._settings, user_id),
+                            person=self._sealed(Subject(user_id)),
+                            created_by=created_by,
+                            created_at=now,
+                            due_at=now + TIME_LIMIT,
+                            attempt=0,
+                        )
+                    )
+        return tuple(map(self.get, ids))
 
     def get(self, request_id: str) -> Erasure:
         """A request.

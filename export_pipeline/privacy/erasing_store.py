@@ -10,6 +10,7 @@ from datetime import datetime
 
 from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.making import PUBLISHING
 from export_pipeline.faults import reach
 from export_pipeline.ingest.batches import exclusively
 from export_pipeline.ledger import Ledger
@@ -22,8 +23,6 @@ from export_pipeline.store.erasing import Edit, Erased, erase, erased_by, forget
 from export_pipeline.store.maintenance import LOCK as MAINTENANCE
 from export_pipeline.store.maintenance import Removed
 from export_pipeline.store.tables import TABLES, target_of
-
-PUBLISHING = "publishing"
 
 
 def step_of(table: str) -> str:

@@ -2,6 +2,7 @@
 quarantined lines, texts of the ledger, and scratch files of processes that are gone.
 """
 
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -17,14 +18,15 @@ import pyarrow.parquet as pq
 from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.publishing import sweep
+from export_pipeline.exports.service import lock_name
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import USER
+from export_pipeline.privacy.access import clear_access
 from export_pipeline.privacy.erasing_store import quiet
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.passes import under_way
-from export_pipeline.privacy.reading import SCRATCH as READING
 from export_pipeline.privacy.suppressing import CODE, Counts
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -34,6 +36,7 @@ from export_pipeline.store.maintenance import sweep_scratch
 PURGE = "purge"
 EXPIRED = "it held a person who was erased; ask for it again"
 
+_FILE = "file"
 _PATIENCE_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
@@ -81,7 +84,11 @@ def count(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -
 
 def _sweep(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> None:
     sweep(settings.tmp / "exports", SCRATCH)
-    sweep(settings.tmp / "privacy", READING)
+    clear_access(settings, ledger, now)
+    # Archives that wait for their place were collected before the store was erased, and are again.
+    for folder in (settings.tmp / "access").glob("*"):
+        with ledger.lock(lock_name(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
     with ledger.lock(MAINTENANCE):
         sweep_scratch(settings)
     with quiet(settings, store, ledger, now):
@@ -92,13 +99,9 @@ def _sweep(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> N
 
 
 def _attempts(settings: Settings) -> set[Path]:
-    """The directories in which exports are being made now."""
-    return {
-        path
-        for parent in (settings.tmp / "exports", settings.tmp / "privacy")
-        for path in parent.glob("*/*")
-        if path.is_dir()
-    }
+    """The directories in which exports are being made, and people read, now."""
+    made, read = (settings.tmp / "exports").glob("*/*"), (settings.tmp / "privacy").glob("*")
+    return {path for path in (*made, *read) if path.is_dir()}
 
 
 def _wait_for(paths: set[Path]) -> None:
@@ -155,10 +158,14 @@ def _quarantined(settings: Settings) -> list[Path]:
 
 
 def _clean(settings: Settings, path: Path, needles: Needles) -> int:
-    """Rewrite a quarantine file without the lines that mention an id; how many there were."""
+    """Rewrite a quarantine file without the lines that mention an id; how many there were.
+
+    An id in the name of the file that a line came from is replaced.
+    """
     found = [_mentioned(part, needles) for part in _row_groups(path, settings)]
     gone = int(sum(mask.sum() for mask in found))
-    if not gone:
+    named = any(needles.mentioned(part[_FILE]).any() for part in _row_groups(path, settings))
+    if not gone and not named:
         return 0
     if all(mask.all() for mask in found):
         path.unlink()
@@ -169,6 +176,8 @@ def _clean(settings: Settings, path: Path, needles: Needles) -> int:
         with pq.ParquetWriter(temporary, pq.read_schema(path), compression="zstd") as writer:
             for part, mask in zip(_row_groups(path, settings), found, strict=True):
                 if not mask.all():
+                    names = part.column_names.index(_FILE), part.schema.field(_FILE)
+                    part = part.set_column(*names, needles.replace(part[_FILE])[0])
                     writer.write_table(part.filter(pa.array(~mask)))
         flush(temporary)
         reach(settings, "erasure.cleaning")
@@ -181,8 +190,9 @@ def _clean(settings: Settings, path: Path, needles: Needles) -> int:
 
 def _mentioned(part: pa.Table, needles: Needles) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     found = np.zeros(part.num_rows, bool)
-    for column in part.columns:
-        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+    for name in part.column_names:
+        column = part[name]
+        if name != _FILE and (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
             found |= needles.mentioned(column)
     return found
 

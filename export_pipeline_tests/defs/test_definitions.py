@@ -55,6 +55,7 @@ job access_export
 job alerts
 job compute_metrics
 job daily_exports
+job erasure
 job ingest
 job maintenance
 job on_demand_export
@@ -66,6 +67,7 @@ schedule daily_exports
 schedule maintenance
 schedule retention
 sensor access_exports
+sensor erasures
 sensor failed_runs
 sensor landing
 sensor on_demand_exports

@@ -1,0 +1,107 @@
+"""Commands that erase people and tell how far that is: ``users erase``, ``users erasure``."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from export_pipeline.cli.output import Output, json_option, pass_output
+
+if TYPE_CHECKING:
+    from export_pipeline.ledger import Erasure, Ledger
+    from export_pipeline.settings import Settings
+
+
+@click.command()
+@click.argument("people", nargs=-1, metavar="USER...")
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read ids from standard input too, one a line.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@json_option
+@pass_output
+def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool) -> None:
+    """Erase people for good: store, exports, archives, quarantine, ledger; search all; sign certificates.
+
+    USER is a user id or an anonymous id. Others can see a command's arguments; --stdin keeps it out of them.
+    """
+    from export_pipeline.days import utc_now
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.privacy.erasing import erase_now
+    from export_pipeline.privacy.foreseeing import foresee
+    from export_pipeline.privacy.identity import checked_user_id
+    from export_pipeline.privacy.requests import request_erasures
+    from export_pipeline.settings import load
+    from export_pipeline.store import Store
+
+    given = [*people]
+    if from_stdin:
+        given += filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+    if not given:
+        raise click.UsageError("Give at least one USER, or --stdin to read them from standard input.")
+    user_ids = list(dict.fromkeys(checked_user_id(each, "USER") for each in given))
+    settings = load()
+    store, ledger = Store(settings), Ledger(settings)
+    if dry_run:
+        document = foresee(settings, store, ledger, user_ids, utc_now())
+        output.show(document, lambda: _foreseen_text(document))
+        return
+    with output.progress("erase", "steps") as progress:
+        done = erase_now(
+            settings,
+            store,
+            ledger,
+            lambda: request_erasures(ledger, user_ids, now=utc_now(), created_by="command"),
+            told=progress,
+        )
+    documents = [_document(settings, ledger, request) for request in done]
+    output.show({"requests": documents}, lambda: "\n".join(map(_text, documents)))
+
+
+@click.command()
+@click.argument("request_id", metavar="REQUEST")
+@json_option
+@pass_output
+def erasure(output: Output, request_id: str) -> None:
+    """Show how far an erasure is, what it removed, and where its certificate is."""
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.settings import load
+
+    settings = load()
+    ledger = Ledger(settings)
+    document = _document(settings, ledger, ledger.erasures.get(request_id))
+    output.show({"requests": [document]}, lambda: _text(document))
+
+
+def _document(settings: "Settings", ledger: "Ledger", request: "Erasure") -> dict[str, Any]:
+    from export_pipeline.privacy.requests import shown
+
+    path = request.certificate and str(settings.root / request.certificate)
+    return {**shown(ledger, request), "certificate": path}
+
+
+def _text(document: dict[str, Any]) -> str:
+    rows = sum(document["rowsRemoved"].values())
+    if "error" in document:
+        told = f": {document['error']['message']}"
+    else:
+        told = f", due by {document['dueAt']}; {rows:,} rows removed"
+    proof = f"; certificate: {document['certificate']}" if document["certificate"] else ""
+    return f"{document['requestId']} is {document['status']}{told}{proof}"
+
+
+def _foreseen_text(document: dict[str, Any]) -> str:
+    lines = [
+        f"{sum(request['rowsRemoved'].values()):,} rows would be removed: "
+        + ", ".join(f"{rows:,} of {table}" for table, rows in request["rowsRemoved"].items() if rows)
+        for request in document["requests"]
+    ]
+    lines.append(f"{sum(document['idsReplaced'].values()):,} ids would be replaced in rows of others")
+    lines += [f"exports/{path} would be made again" for path in document["exports"]]
+    lines.append(
+        f"{document['accessExports']:,} access exports, {document['quarantine']:,} quarantined lines and "
+        f"{document['openExports']:,} open exports would go"
+    )
+    return "\n".join(line.removesuffix(": ") for line in lines)
+
+
+COMMANDS = (erase, erasure)

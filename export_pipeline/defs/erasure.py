@@ -1,0 +1,161 @@
+"""Erasure in Dagster: the job of visible steps, and the sensor that turns requests into runs.
+
+A run carries the id of a request in its config and as a tag, and never an id of a person. Requests that
+wait together are worked on by the run of the first of them.
+"""
+
+from datetime import datetime
+
+import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from pydantic import Field
+from sqlalchemy.exc import OperationalError
+
+from export_pipeline.days import utc_now
+from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.failures import told_in_words
+from export_pipeline.defs.ingest import UNFINISHED
+from export_pipeline.defs.on_demand import LAUNCHED, LONGEST_LAUNCH
+from export_pipeline.errors import TransientError
+from export_pipeline.ledger.erasures import MAX_ATTEMPTS, PROCESSING
+from export_pipeline.locks import is_held
+from export_pipeline.privacy.erasing import INTERRUPTED, STEPS, take_step
+from export_pipeline.privacy.passes import LOCK
+from export_pipeline.privacy.requests import shown
+
+JOB = "erasure"
+REQUEST_TAG = "export_pipeline/erasure"
+LONGEST_SECONDS = 6 * 3600
+MOST_RUNS = 6
+"""Runs for a request after which it is given up, those that died before they began included."""
+
+RETRY_SECONDS = 5
+"""After how long a step that may work the next time is taken again; later the next time."""
+
+_DESCRIPTIONS = {
+    "resolve": "Finds out which anonymous ids belong to the people, and which are contested.",
+    "suppress": "Refuses their events from now on, ends exports that name them, takes in what has landed.",
+    "erase_store": "Removes their rows and ids from every table, and the files that held them from disk.",
+    "rewrite_exports": "Publishes the next version of every export that holds anything of them.",
+    "purge": "Clears archives of access exports, the quarantine, the ledger and scratch files.",
+    "scan": "Searches every byte of the deployment for their ids, and fails if any is left.",
+    "certify": "Signs a certificate for each request, and forgets who it was about.",
+}
+
+
+class ErasureForm(dg.Config):
+    """Whom to erase: by the id of a request, as anybody can read this."""
+
+    request_id: str = Field(description="The id (era_…) of a request made by API, portal or command.")
+
+
+def _op(name: str) -> dg.OpDefinition:
+    first = name == next(iter(STEPS))
+
+    @dg.op(
+        name=name,
+        description=_DESCRIPTIONS[name],
+        ins={} if first else {"after": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=RETRY_SECONDS, backoff=dg.Backoff.EXPONENTIAL),
+    )
+    def step(
+        context: dg.OpExecutionContext, config: ErasureForm, deployment: dg.ResourceParam[Deployment]
+    ) -> None:
+        request_id = config.request_id
+        if first:
+            context.instance.add_run_tags(context.run_id, {REQUEST_TAG: request_id})
+        counts = told_in_words(
+            lambda: take_step(
+                deployment.settings, deployment.store, deployment.ledger, request_id, name, utc_now()
+            ),
+            again=(TransientError, OperationalError),
+        )
+        context.add_output_metadata({"requestId": request_id, **counts, **_state(deployment, request_id)})
+
+    return step
+
+
+def _state(deployment: Deployment, request_id: str) -> dict[str, dg.MetadataValue]:
+    request = deployment.ledger.erasures.get(request_id)
+    together = deployment.ledger.erasures.together(request.pass_id) if request.pass_id else (request,)
+    told = [shown(deployment.ledger, each) for each in together]
+    metadata: dict[str, dg.MetadataValue] = {"requests": dg.MetadataValue.json(told)}
+    if request.certificate is not None:
+        path = deployment.settings.root / request.certificate
+        metadata["certificate"] = dg.MetadataValue.path(path)
+    return metadata
+
+
+@dg.config_mapping
+def _same_for_all(form: ErasureForm) -> dg.RunConfig:
+    """One form for the job; every step gets it."""
+    return dg.RunConfig(ops=dict.fromkeys(STEPS, form))
+
+
+@dg.job(
+    name=JOB,
+    description="Erases the people of a request and proves it. Its form takes the id of a request; "
+    "requests are started by the `erasures` sensor, those that wait together as one run. Every step is safe "
+    "to repeat.",
+    executor_def=dg.in_process_executor,
+    config=_same_for_all,
+    tags={
+        PRIORITY_TAG: "30",
+        MAX_RUNTIME_SECONDS_TAG: str(LONGEST_SECONDS),
+        # The sensor sees to further tries, as the ledger counts them.
+        MAX_RETRIES_TAG: "0",
+    },
+)
+def erasure_job() -> None:
+    """The steps, one after the other."""
+    before = None
+    for name in STEPS:
+        before = _op(name)() if before is None else _op(name)(after=before)
+
+
+def erasures_sensor() -> dg.SensorDefinition:
+    """A sensor that starts a run for the requests that wait, one run at a time."""
+
+    @dg.sensor(
+        name="erasures",
+        job=erasure_job,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts erasures that were asked for, all that wait in one run; starts those whose run "
+        f"died again, {MAX_ATTEMPTS} times at most.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
+    ) -> dg.RunRequest | dg.SkipReason:
+        ledger, now = deployment.ledger, utc_now()
+        waiting = sorted(ledger.erasures.open(), key=lambda each: each.state != PROCESSING)
+        if not waiting:
+            return dg.SkipReason("Nobody is to be erased.")
+        first, request_id = waiting[0], waiting[0].pass_id or waiting[0].id
+        runs = context.instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={REQUEST_TAG: request_id}))
+        if runs and _is_coming(runs[0], now):
+            return dg.SkipReason(f"{request_id} is worked on; {len(waiting)} requests are open.")
+        if is_held(deployment.settings, LOCK):
+            return dg.SkipReason(f"A command is erasing; {len(waiting)} requests are open.")
+        if first.attempt >= MAX_ATTEMPTS or len(runs) >= MOST_RUNS:
+            ledger.erasures.fail(request_id, "INTERNAL_ERROR", INTERRUPTED, now)
+            return dg.SkipReason(f"{request_id} was interrupted each time it was tried.")
+        return dg.RunRequest(
+            run_key=f"{request_id}:{max(first.attempt, len(runs)) + 1}",
+            run_config={"request_id": request_id},
+            tags={REQUEST_TAG: request_id},
+        )
+
+    return sensor
+
+
+def _is_coming(run: dg.RunRecord, now: datetime) -> bool:
+    """Whether a run works or is about to; one launched long ago that never began is taken for dead."""
+    status = run.dagster_run.status
+    return status in UNFINISHED and not (status in LAUNCHED and now - run.update_timestamp > LONGEST_LAUNCH)
+
+
+def erasure() -> dg.Definitions:
+    """The job and its sensor."""
+    return dg.Definitions(jobs=[erasure_job], sensors=[erasures_sensor()])

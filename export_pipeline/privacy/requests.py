@@ -1,0 +1,85 @@
+"""Requests to erase people: how they are made, what is told of them, and what they would do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from export_pipeline.exports.manifest import instant_text
+from export_pipeline.ledger import Erasure, Ledger
+from export_pipeline.ledger.erasures import FAILED
+from export_pipeline.privacy.erasing_store import erased
+from export_pipeline.privacy.identity import checked_user_id
+from export_pipeline.privacy.purging import PURGE
+from export_pipeline.privacy.restating import rewritten
+
+MOST_AT_ONCE = 1000
+"""People that one call may name."""
+
+
+def request_erasures(
+    ledger: Ledger,
+    user_ids: Iterable[object],
+    *,
+    now: datetime,
+    created_by: str,
+    request_ids: Sequence[str] | None = None,
+) -> tuple[Erasure, ...]:
+    """Queue the erasure of each person once, in the order given; nothing is read.
+
+    Args:
+        created_by: the id of a key, or ``command``.
+        request_ids: their ids, as many as people; what was made under one of them before is not made again.
+
+    Raises:
+        InvalidRequest: naming ``userIds``, if one is none.
+    """
+    people = list(dict.fromkeys(checked_user_id(each, "userIds") for each in user_ids))
+    return ledger.erasures.create_all(people, created_by, now, request_ids)
+
+
+def shown(ledger: Ledger, request: Erasure) -> dict[str, Any]:
+    """What is told of a request: its state, its deadline, and the counts by store as far as it got.
+
+    ``rowsRemoved`` counts the person's own rows, those in exports, archives and the quarantine all that
+    went in the pass; so does what is replaced.
+    """
+    document: dict[str, Any] = {
+        "requestId": request.id,
+        "status": request.state,
+        "createdAt": instant_text(request.created_at),
+        "dueAt": instant_text(request.due_at),
+        "rowsRemoved": rows_removed(ledger, request),
+        "idsReplaced": ids_replaced(ledger, request),
+    }
+    if request.ended_at is not None:
+        document["endedAt"] = instant_text(request.ended_at)
+    if request.state == FAILED:
+        document["error"] = {"code": request.error_code, "message": request.error_message}
+    return document
+
+
+def rows_removed(ledger: Ledger, request: Erasure) -> Mapping[str, int]:
+    """The rows removed for a request, by store; of exports and what is beside, those of its pass."""
+    if request.pass_id is None:
+        return {}
+    removed = {
+        table: what.removed.get(request.id, 0) for table, what in erased(ledger, request.pass_id).items()
+    }
+    steps = ledger.erasures.steps(request.pass_id)
+    if PURGE in steps:
+        removed["exports"] = sum(export["rowsRemoved"] for export in rewritten(ledger, request.pass_id))
+        removed["accessExports"] = steps[PURGE]["accessExports"]
+        removed["quarantine"] = steps[PURGE]["quarantine"]
+    return removed
+
+
+def ids_replaced(ledger: Ledger, request: Erasure) -> Mapping[str, int]:
+    """The ids taken out of the rows of others in a request's pass, by store."""
+    if request.pass_id is None:
+        return {}
+    replaced = {table: what.replaced for table, what in erased(ledger, request.pass_id).items()}
+    steps = ledger.erasures.steps(request.pass_id)
+    if PURGE in steps:
+        replaced["exports"] = sum(export["idsReplaced"] for export in rewritten(ledger, request.pass_id))
+        replaced["ledger"] = steps[PURGE]["ledger"]
+    return {store: ids for store, ids in replaced.items() if ids}

@@ -1,0 +1,115 @@
+"""The step of an erasure that changes published exports: what holds anything of the people is made again.
+
+Owns which data version a rewritten day stands for, and the list of what was rewritten: it is with the
+request, and the ids of the events that went are in a file beside its certificate.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.editing import Edit
+from export_pipeline.exports.manifest import DayEntry
+from export_pipeline.exports.rewriting import DataVersion, Rewritten, rewrite_all
+from export_pipeline.faults import reach
+from export_pipeline.files import flush
+from export_pipeline.ledger import Ledger
+from export_pipeline.privacy.erasing_store import step_of
+from export_pipeline.privacy.matching import Needles
+from export_pipeline.privacy.passes import Pass, under_way
+from export_pipeline.privacy.suppressing import Counts
+from export_pipeline.settings import Settings
+from export_pipeline.store import Store
+
+EXPORTS = "exports"
+"""The step under which the ledger keeps which exports were rewritten."""
+
+
+def rewrite_exports(
+    settings: Settings, store: Store, ledger: Ledger, request_id: str, now: datetime
+) -> Counts:
+    """Make every published export again that holds anything of the people of a request's pass.
+
+    Raises:
+        Conflict: if the store was not erased, or the request is complete.
+        DamagedData: if an export is not as it was published.
+        StorageFull: if there is no room.
+    """
+    erasing = under_way(ledger, request_id, now)
+    for done in rewrite_all(settings, ledger, edit_of(erasing), _data_versions(ledger, erasing.id), now=now):
+        _keep_removed(settings, erasing.id, done)
+        listed = [*rewritten(ledger, erasing.id), _listed(done)]
+        ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": listed}, now)
+        reach(settings, "erasure.restated")
+    found = rewritten(ledger, erasing.id)
+    return {
+        "exports": len(found),
+        "rows": sum(export["rowsRemoved"] for export in found),
+        "idsReplaced": sum(export["idsReplaced"] for export in found),
+    }
+
+
+def edit_of(erasing: Pass) -> Edit:
+    """What a pass takes out of exports."""
+    return Edit(erasing.holders.keys(), Needles(erasing.ids | erasing.holders.keys()), erasing.needles)
+
+
+def rewritten(ledger: Ledger, pass_id: str) -> list[dict[str, Any]]:
+    """The exports a pass has rewritten so far: ``exportId``, ``version``, ``path`` below the exports' root,
+    ``rowsRemoved``, ``idsReplaced`` and ``files`` with their ``name`` and ``sha256``.
+    """
+    return list((ledger.erasures.step(pass_id, EXPORTS) or {}).get("rewritten", ()))
+
+
+def removed_file(settings: Settings, pass_id: str) -> Path:
+    """The ids of the events that a pass took out of exports: a JSON object a line, an export and data type
+    each."""
+    return settings.root / "certificates" / f"{pass_id}.removed.jsonl"
+
+
+def _data_versions(ledger: Ledger, pass_id: str) -> DataVersion:
+    changed = {
+        name: ledger.erasures.changed_days(pass_id, step_of(kind.table)) for name, kind in DATA_TYPES.items()
+    }
+
+    def version(day: DayEntry) -> int:
+        change = changed[day.data_type].get(day.date)
+        # An export that was out of date already stays so.
+        return change.after if change and day.data_version == change.before else day.data_version
+
+    return version
+
+
+def _listed(done: Rewritten) -> Mapping[str, Any]:
+    manifest = done.manifest
+    return {
+        "exportId": manifest.export_id,
+        "kind": manifest.kind,
+        "version": manifest.version,
+        "path": done.path,
+        "rowsRemoved": sum(map(len, done.removed.values())),
+        "idsReplaced": done.replaced,
+        "files": [{"name": file.name, "sha256": file.sha256} for file in manifest.files],
+    }
+
+
+def _keep_removed(settings: Settings, pass_id: str, done: Rewritten) -> None:
+    path = removed_file(settings, pass_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        for data_type, event_ids in done.removed.items():
+            if event_ids:
+                line = {
+                    "exportId": done.manifest.export_id,
+                    "version": done.manifest.version,
+                    "dataType": data_type,
+                    "eventIds": event_ids,
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    flush(path.parent)
