@@ -14,7 +14,19 @@ from benchmarks.equality import NotEqual
 from benchmarks.plan import Plan, quick
 from benchmarks.report import Section, document
 
-NAMES = ("comparison", "limit", "growth", "arriving", "person", "backfill", "on_demand", "api", "startup")
+NAMES = (
+    "comparison",
+    "limit",
+    "growth",
+    "arriving",
+    "person",
+    "backfill",
+    "on_demand",
+    "api",
+    "metrics",
+    "retention",
+    "startup",
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """A picture of the daily metrics over the days, as SVG, in a line of Markdown that any viewer shows."""
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +23,7 @@ class Panel:
 
 
 def svg(days: Sequence[date], panels: Sequence[Panel]) -> str:
-    """The panels below each other, over the same days, oldest first; each scaled from zero to its maximum."""
+    """The panels below each other, over the same days, oldest first; each from zero to a round number."""
     height = TOP + len(panels) * (PANEL + GAP) - GAP + BOTTOM + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
@@ -35,7 +36,7 @@ def svg(days: Sequence[date], panels: Sequence[Panel]) -> str:
 
 
 def _panel(panel: Panel, top: float, count: int) -> list[str]:
-    most = max((value for value in panel.values if value is not None), default=0.0) or 1.0
+    most = _ceiling(max((value for value in panel.values if value is not None), default=0.0))
     base = top + PANEL
     last = next((value for value in reversed(panel.values) if value is not None), None)
     parts = [
@@ -67,6 +68,14 @@ def _panel(panel: Panel, top: float, count: int) -> list[str]:
         parts.append(f'<polyline points="{line}" fill="none" stroke="{panel.colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{panel.colour}"/>' for x, y in points]
     return parts
+
+
+def _ceiling(value: float) -> float:
+    """A round number not under ``value``, for the top of a scale."""
+    if value <= 0:
+        return 1.0
+    step = 10.0 ** math.floor(math.log10(value))
+    return next(step * times for times in (1, 2, 2.5, 4, 5, 6, 8, 10) if step * times >= value * 0.999999)
 
 
 def _x(place: int, count: int) -> float:

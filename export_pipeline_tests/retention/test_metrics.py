@@ -25,6 +25,7 @@ from export_pipeline.store.views import query, records
 from export_pipeline_tests.exports.conftest import land_rows
 from export_pipeline_tests.retention.conftest import NOW, Fill, Round, ago, noon
 from export_pipeline_tests.retention.model import Cell, metrics
+from export_pipeline_tests.retention.process import die_computing
 from export_pipeline_tests.rows import row
 
 DAY = ago(1)
@@ -252,3 +253,17 @@ def test_totals_and_top_contents_are_sums_over_cells(
     assert (day.day, day.plays, day.rebuffer_rate) == (DAY, 19, 0)
     assert day.completion_rate == pytest.approx(7 / 19)
     assert [(content, plays) for content, plays, *_ in top_contents(store, DAY)] == [("a", 12), ("b", 7)]
+
+
+@pytest.mark.parametrize("point", ["metrics.computed", "metrics.stored"])
+def test_killed_while_it_computes_the_next_time_completes_it(
+    point: str, fill: Fill, compute: Compute, settings: Settings, store: Store
+) -> None:
+    fill(DAY, 50)
+    compute()
+    fill(DAY, 20, "ads")
+    die_computing(settings, DAY, NOW, point)
+    assert compute().computed
+    assert sum(cell["adImpressions"] for cell in cells(settings, store).values()) == 20
+    assert len(store.files("daily_metrics")) == 1
+    assert not list(Path(settings.tmp / "metrics").glob("*"))
