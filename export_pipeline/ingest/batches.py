@@ -137,11 +137,7 @@ class Ingest:
     def _store_lines(self, batch: Batch, chunks: Iterable[Chunk], names: Sequence[str]) -> None:
         settings = self._settings
         with self._staging(batch) as staging:
-            for chunk in chunks:
-                staging.add(chunk)
-                if self._read:
-                    self._read(chunk.bytes_read)
-            staging.judge_left()
+            staging.fill(chunks, self._read)
             self._settle(batch.target, staging)
             faults.reach(settings, "ingest.staged")
             quarantine.write(settings, batch, staging.rejected(names))

@@ -3,14 +3,14 @@
 Read in this order: values of the keys, instants, ``receivedAt``, then ``timestamp``, which leans on it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from export_pipeline.days import oldest_kept_day
 from export_pipeline.events.catalogue import DataType, Event, Field
-from export_pipeline.ingest import rules
+from export_pipeline.ingest import patterns, rules
 from export_pipeline.ingest.rules import Rule
-from export_pipeline.ingest.validation import LINE_TEXT, Validation, line_rules
+from export_pipeline.ingest.validation import LINE_TEXT, Plain, Validation, line_rules
 from export_pipeline.sql import literal, quoted
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -24,27 +24,6 @@ as clamped. Without this, a wrong clock could place rows on a day that does not 
 def event_validation(data_type: DataType, taken_at: datetime, retention_days: int) -> Validation:
     """How lines of ``data_type`` are judged in a batch taken at ``taken_at``."""
     fields = {field.name: field for field in data_type.incoming_fields}
-    instants = [field.name for field in fields.values() if field.datetime]
-    strings = [field.name for field in fields.values() if field.type == "string" and not field.datetime]
-    values = {name: rules.string(name) for name in strings}
-    values |= {f"{name} text": rules.string(name) for name in instants}
-    values["object"] = f"coalesce({rules.value('data')}, '{{}}')"
-    if data_type.has_current_time:
-        values["currentTime"] = rules.double(rules.value("currentTime"))
-    reading = {f"{name} read": rules.instant(rules.text_of(name)) for name in instants}
-    if data_type.has_current_time:
-        nested = rules.double("json_extract(object, '$.currentTime')")
-        absent = f"{rules.value('currentTime')} is null and contains(object, '\"currentTime\"')"
-        reading["lifted"] = f"case when {absent} then {nested} end"
-    received = f"coalesce({rules.read_of('receivedAt')}, {_moment(taken_at)})"
-    latest = f"{_moment(taken_at)} + {_interval(RECEIVED_TOLERANCE)}"
-    receiving = {
-        "ahead": f"{received} > {latest}",
-        "received": f"case when {received} > {latest} then {_moment(taken_at)} else {received} end",
-    }
-    happened = f"coalesce({rules.read_of('timestamp')}, received)"
-    clamping = {"late": f"{happened} > received + {_interval(CLOCK_TOLERANCE)}"}
-    happening = {"happened": f"case when late then received else {happened} end"}
     columns = {name: quoted(name) for name in fields}
     columns["timestamp"] = "happened"
     columns["receivedAt"] = "received"
@@ -60,7 +39,7 @@ def event_validation(data_type: DataType, taken_at: datetime, retention_days: in
     return Validation(
         keys=(*fields, "dataType"),
         objects=("data",),
-        layers=[values, reading, receiving, clamping, happening],
+        layers=_layers(data_type, taken_at, rules.string, rules.instant),
         rules=[*line_rules(), *_event_rules(data_type, fields, taken_at, retention_days)],
         columns={
             name: f"({expression})::varchar" if name == "data" else expression
@@ -68,13 +47,40 @@ def event_validation(data_type: DataType, taken_at: datetime, retention_days: in
         },
         identity=("eventId",),
         plain=_plain(data_type, fields, taken_at, retention_days),
-        inner_types=_inner_types(data_type),
         instant="timestamp",
         # Our own exports name their data type in each row and can be taken in again.
         unknown_keys=f"unknown_keys + coalesce({rules.value('dataType')} <> {own_name}, false)::integer",
         drift=_drift(data_type),
         clamped="late or ahead",
     )
+
+
+def _layers(
+    data_type: DataType, taken_at: datetime, text: Callable[[str], str], instant: Callable[[str], str]
+) -> list[Mapping[str, str]]:
+    """What is read of a line, ``text`` being the string that a key holds, ``instant`` what a text tells."""
+    strings = [field for field in data_type.incoming_fields if field.type == "string"]
+    instants = [field.name for field in strings if field.datetime]
+    values = {field.name: text(field.name) for field in strings if not field.datetime}
+    values |= {f"{name} text": text(name) for name in instants}
+    values["object"] = f"coalesce({rules.value('data')}, '{{}}')"
+    if data_type.has_current_time:
+        values["currentTime"] = rules.double(rules.value("currentTime"))
+    reading = {f"{name} read": instant(rules.text_of(name)) for name in instants}
+    if data_type.has_current_time:
+        nested = rules.double("json_extract(object, '$.currentTime')")
+        absent = f"{rules.value('currentTime')} is null and contains(object, '\"currentTime\"')"
+        reading["lifted"] = f"case when {absent} then {nested} end"
+    received = f"coalesce({rules.read_of('receivedAt')}, {_moment(taken_at)})"
+    latest = f"{_moment(taken_at)} + {_interval(RECEIVED_TOLERANCE)}"
+    receiving = {
+        "ahead": f"{received} > {latest}",
+        "received": f"case when {received} > {latest} then {_moment(taken_at)} else {received} end",
+    }
+    happened = f"coalesce({rules.read_of('timestamp')}, received)"
+    clamping = {"late": f"{happened} > received + {_interval(CLOCK_TOLERANCE)}"}
+    happening = {"happened": f"case when late then received else {happened} end"}
+    return [values, reading, receiving, clamping, happening]
 
 
 def _event_rules(
@@ -110,25 +116,37 @@ def _event_rules(
 
 def _plain(
     data_type: DataType, fields: Mapping[str, Field], taken_at: datetime, retention_days: int
-) -> list[str]:
-    need_content = ", ".join(literal(event.name) for event in data_type.events if event.needs_content)
+) -> Plain:
+    looks = {field.name: patterns.or_null(patterns.OF_TYPE.get(field.type, "")) for field in fields.values()}
+    looks |= {
+        field.name: patterns.or_null(f'"{rules.INSTANT}"') for field in fields.values() if field.datetime
+    }
+    looks["event"] = patterns.one_of(data_type.event)
+    looks["userId"] = patterns.TEXT
+    looks["deviceType"] = patterns.one_of(fields["deviceType"].values)
+    looks["dataType"] = patterns.SCALAR
+    # Lines without a key can have a form too.
     conditions = [
-        f"event in ({', '.join(map(literal, data_type.event))})",
-        "\"userId\" <> ''",
-        f'"deviceType" in ({", ".join(map(literal, fields["deviceType"].values))})',
-        f"({rules.value('timestamp')} is null or {rules.read_of('timestamp')} is not null)",
-        f"({rules.value('receivedAt')} is null or {rules.read_of('receivedAt')} is not null)",
+        *(f"{quoted(name)} is not null" for name in ("event", "userId", "deviceType")),
+        f"({rules.text_of('timestamp')} is null or {rules.read_of('timestamp')} is not null)",
+        f"({rules.text_of('receivedAt')} is null or {rules.read_of('receivedAt')} is not null)",
         f"happened >= timestamp '{oldest_kept_day(taken_at, retention_days)} 00:00:00'",
         "not late",
         "not ahead",
     ]
-    if need_content:
-        conditions.append(f"(\"contentId\" <> '' or event not in ({need_content}))")
+    if any(event.needs_content for event in data_type.events):
+        others = [f"event = {literal(event.name)}" for event in data_type.events if not event.needs_content]
+        conditions.append(f"(\"contentId\" <> '' or {' or '.join(others) or 'false'})")
     if data_type.has_current_time:
         conditions.append(f'({rules.value("currentTime")} is null or "currentTime" is not null)')
         conditions.append("lifted is null")
-    optional = ("contentId", "sessionId", "deviceId", "country", "eventId")
-    return conditions + [f"({rules.value(name)} is null or {quoted(name)} is not null)" for name in optional]
+    return Plain(
+        patterns=looks,
+        inner_types=_inner_types(data_type),
+        texts=[field.name for field in fields.values() if field.type == "string"],
+        layers=_layers(data_type, taken_at, rules.value, rules.instant_of_form),
+        conditions=conditions,
+    )
 
 
 def _inner_types(data_type: DataType) -> dict[str, str]:

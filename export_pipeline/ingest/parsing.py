@@ -11,7 +11,7 @@ Values of unknown keys are dropped, so only what is kept is searched below its f
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -38,20 +38,21 @@ _MAY_OVERFLOW = rf"[eE]\+?[0-9]{{3}}|{LONG_DIGITS}"
 _NOT_INTEGER = r"-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)"
 
 
-def register_lines(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> pa.Table:
-    """Make ``lines``, with the columns of ``Chunk.lines``, readable as the view ``lines``, and return that.
-
-    It has one column more, ``text``: the line as text, null if it is not UTF-8.
-    """
+def with_text(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> pa.Table:
+    """``lines``, with the columns of ``Chunk.lines``, and ``text``: the line as text, null if not UTF-8."""
     try:
-        with_text = lines.append_column("text", lines["raw"].cast(pa.string()))
+        return lines.append_column("text", lines["raw"].cast(pa.string()))
     except pa.ArrowInvalid:
         connection.register("raw_lines", lines)
-        with_text = connection.sql("select *, try(decode(raw)) as text from raw_lines").to_arrow_table()
+        decoded = connection.sql("select *, try(decode(raw)) as text from raw_lines").to_arrow_table()
         connection.unregister("raw_lines")
-    batches = with_text.to_batches(max_chunksize=_ROWS_A_BATCH)
-    connection.register("lines", pa.Table.from_batches(batches, with_text.schema))
-    return with_text
+        return decoded
+
+
+def register_lines(connection: duckdb.DuckDBPyConnection, lines: pa.Table) -> None:
+    """Make ``lines``, made by ``with_text``, readable as the view ``lines``."""
+    batches = lines.to_batches(max_chunksize=_ROWS_A_BATCH)
+    connection.register("lines", pa.Table.from_batches(batches, lines.schema))
 
 
 # A row that cannot be parsed costs as much as hundreds of others, so each is asked first.
@@ -61,8 +62,12 @@ TOP_KEYS = "case when json_valid(text) then try(json_keys(text)) end"
 
 def taken_apart(keys: Iterable[str]) -> str:
     """``text`` as a struct of the JSON text of each of ``keys``; null if it is no JSON."""
-    structure = literal(json.dumps(dict.fromkeys(keys, "JSON")))
-    return f"case when json_valid(text) then try(from_json(text, {structure})) end"
+    return f"case when json_valid(text) then {struct_of('text', dict.fromkeys(keys, 'JSON'))} end"
+
+
+def struct_of(text: str, types: Mapping[str, str]) -> str:
+    """The JSON ``text`` as a struct with a member of each name and type; null if it cannot be made."""
+    return f"try(from_json({text}, {literal(json.dumps(types))}))"
 
 
 class Parser:

@@ -1,59 +1,71 @@
-"""The quick way for lines of the common form: one pass that accepts what is surely right and leaves the rest.
+"""The quick way for lines of the common form: one search tells that no rule about the form rejects a line.
 
 Most lines are written by a few programs and have the same keys in the same order, with flat ``data``. Such
-forms are learned from the lines at hand and compared with whole, which is cheaper than asking every question
-of every line. A line that fits none goes the long way, by ``parsing`` and ``validation``, which alone decide
-what is rejected and why. What is accepted here would be accepted there, with the same row.
+forms are learned from the lines at hand; a line that fits one is compared with it whole, which is cheaper
+than asking every question of every line. A line that fits none goes the long way, by ``parsing`` and
+``validation``, which alone decide what is rejected and why. What is accepted here would be accepted there,
+with the same row.
 """
 
-import re
 from collections import Counter
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from export_pipeline.ingest.parsing import LENIENT, LONG_DIGITS, TOP_KEYS, taken_apart
-from export_pipeline.ingest.validation import Validation
-from export_pipeline.sql import literal
+from export_pipeline.ingest import patterns
+from export_pipeline.ingest.parsing import TOP_KEYS
+from export_pipeline.ingest.validation import Plain
 
 SAMPLE_LINES = 2048
 """Lines of a chunk that are looked at for forms."""
 
+LEARN_ABOVE = 1 / 32
+"""The share of a chunk's lines that fit no form above which forms are looked for among them."""
+
 MAX_KEY_LISTS, MAX_FORMS = 4, 24
 """How many lists of top-level keys, and forms of ``data``, are compared with; the most frequent ones."""
 
-_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?"
-_STRING = r'"(?:[^"\\]|\\.)*"'
-_VALUES = {
-    "string": _STRING,
-    "integer": r"-?[0-9]+",
-    "number": _NUMBER,
-    "boolean": r"true|false",
-    "any": rf"{_STRING}|{_NUMBER}|true|false",
-}
-_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+NO_FORM = -1
+"""What ``unknown_keys`` is for a line of no known form."""
 
-# With none of these before a closing brace there is no trailing comma in an object.
-_UNUSUAL_ENDS = {",": "',}'", " ": "' }'", "\t": r"e'\t}'", "\r": r"e'\r}'", "\n": r"e'\n}'"}
+Places = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 
 
 class PlainForms:
-    """The forms seen in a batch, and the query that takes lines of these forms."""
+    """The forms seen in a batch."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, validation: Validation) -> None:
-        """Know no form yet."""
+    def __init__(self, connection: duckdb.DuckDBPyConnection, plain: Plain) -> None:
+        """Know no form yet; ``connection`` is used by nothing else."""
         self._connection = connection
-        self._validation = validation
+        self._plain = plain
         self._key_lists: Counter[tuple[str, ...]] = Counter()
         self._forms: Counter[tuple[str, ...]] = Counter()
-        self._unusual: set[str] = set()
+        self._patterns: list[tuple[str, int]] = []
 
-    def learn(self, lines: pa.Table) -> None:
-        """Look at some of ``lines``, spread evenly; their columns are those of the view ``lines``."""
-        self._unusual = _before_braces(lines["raw"]) & _UNUSUAL_ENDS.keys()
-        places = np.unique(np.linspace(0, lines.num_rows - 1, SAMPLE_LINES, dtype=np.int64))
-        self._connection.register("sample_lines", lines.take(pa.array(places)))
+    def mark(self, text: pa.ChunkedArray) -> pa.Array:
+        """The number of unknown keys of each line, ``NO_FORM`` where a line fits no form or is null."""
+        unknown = np.full(len(text), NO_FORM, np.int32)
+        left = self._fit(text, np.arange(len(text)), unknown)
+        if len(left) > len(text) * LEARN_ABOVE:
+            places = np.unique(np.linspace(0, len(left) - 1, SAMPLE_LINES, dtype=np.int64))
+            self._learn(text.take(pa.array(left[places])))
+            self._fit(text, left, unknown)
+        return pa.array(unknown)
+
+    def _fit(self, text: pa.ChunkedArray, left: Places, unknown: Counts) -> Places:
+        for pattern, count in self._patterns:
+            some = text if len(left) == len(text) else text.take(pa.array(left))
+            fits = pc.match_substring_regex(some, pattern).fill_null(False).to_numpy()
+            unknown[left[fits]] = count
+            left = left[~fits]
+        return left
+
+    def _learn(self, text: pa.ChunkedArray) -> None:
+        self._connection.register("sample_lines", pa.table({"text": text}))
         seen = self._connection.execute(f"""
             select {TOP_KEYS} as keys,
                 case when json_valid(text) then try(json_keys(text, '$.data')) end as inner_keys, count(*)
@@ -62,63 +74,25 @@ class PlainForms:
         for keys, inner, count in seen:
             if keys and len(set(keys)) == len(keys):
                 self._key_lists[tuple(keys)] += count
-            if inner and len(set(inner)) == len(inner) and self._pattern(tuple(inner)):
+            if inner and len(set(inner)) == len(inner) and self._form(tuple(inner)):
                 self._forms[tuple(inner)] += count
+        self._patterns = list(self._current())
 
-    def sql(self) -> str:
-        """A query over the view ``lines`` with the columns of ``Validation.sql``.
+    def _current(self) -> list[tuple[str, int]]:
+        forms = [r"\{\}", *(self._form(inner) or "" for inner, _ in self._forms.most_common(MAX_FORMS))]
+        values = {**self._plain.patterns, "data": f"(?:{'|'.join(forms)}|null)"}
+        found = []
+        for keys, _ in self._key_lists.most_common(MAX_KEY_LISTS):
+            line = patterns.members((key, values.get(key, patterns.NESTED)) for key in keys)
+            if line:
+                found.append((rf"^{line}\r?\n$", len(set(keys) - values.keys())))
+        return found
 
-        Its ``code`` is null for accepted lines and ``LEFT`` for the others, whose other columns mean nothing.
-        """
-        source = f"""(
-            select *, {self._unknown_keys()} as unknown_keys
-            from (
-                select *, {taken_apart(self._validation.keys)} as j, {TOP_KEYS} as keys from lines
-            )
-        )"""
-        return self._validation.plain_sql(source, self._conditions())
-
-    def _unknown_keys(self) -> str:
-        known = set(self._validation.keys)
-        cases = [
-            f"when {_list(keys)} then {len(set(keys) - known)}"
-            for keys, _ in self._key_lists.most_common(MAX_KEY_LISTS)
-        ]
-        return f"case keys {' '.join(cases)} end" if cases else "null::integer"
-
-    def _conditions(self) -> list[str]:
-        patterns = [r"\{\}"]
-        patterns += [self._pattern(inner) or "" for inner, _ in self._forms.most_common(MAX_FORMS)]
-        return [
-            "unknown_keys is not null",
-            # Unlike "or", "case" does not search lines that need no search.
-            f"case when unknown_keys = 0 then true else not regexp_matches(text, {literal(LENIENT)}) end",
-            *(f"not contains(text, {_UNUSUAL_ENDS[before]})" for before in sorted(self._unusual)),
-            "case when strlen(j.data) > 308 "
-            f"then not regexp_matches(j.data, {literal(LONG_DIGITS)}) else true end",
-            f"(j.data is null or regexp_full_match(j.data, {literal('|'.join(patterns))}))",
-        ]
-
-    def _pattern(self, keys: tuple[str, ...]) -> str | None:
+    def _form(self, keys: tuple[str, ...]) -> str | None:
         """``data`` with these keys in this order, each of its catalogue type or null, nothing nested."""
-        types = [self._validation.inner_types.get(key, "any") for key in keys]
-        if not all(map(_KEY.fullmatch, keys)) or not all(kind in _VALUES for kind in types):
+        types = [self._plain.inner_types.get(key, "any") for key in keys]
+        if not all(kind in patterns.OF_TYPE for kind in types):
             return None
-        members = [
-            f'"{re.escape(key)}":(?:{_VALUES[kind]}|null)' for key, kind in zip(keys, types, strict=True)
-        ]
-        return r"\{" + ",".join(members) + r"\}"
-
-
-def _before_braces(raw: pa.ChunkedArray) -> set[str]:
-    """The characters that stand before a closing brace anywhere in ``raw``, or in bytes beside it."""
-    found: set[str] = set()
-    for array in raw.chunks:
-        octets = np.frombuffer(array.buffers()[2] or b"", np.uint8)
-        before = octets[np.flatnonzero(octets == ord("}")) - 1]
-        found.update(map(chr, np.flatnonzero(np.bincount(before, minlength=1))))
-    return found
-
-
-def _list(texts: tuple[str, ...]) -> str:
-    return "[" + ", ".join(map(literal, texts)) + "]"
+        return patterns.members(
+            (key, patterns.or_null(patterns.OF_TYPE[kind])) for key, kind in zip(keys, types, strict=True)
+        )

@@ -16,7 +16,8 @@ BAD_TIMESTAMP, NO_ZONE = "bad_timestamp", "no_zone"
 _DATE_TIME = (
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?"
 )
-_ZONE = r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+INSTANT = _DATE_TIME + r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+"""The form of a date and time with a zone, as a pattern of RE2."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,15 @@ def instant(text: str) -> str:
 
     A leap second (``:60``) is none: neither the store nor common readers can hold it.
     """
+    matches = f"regexp_full_match({text}, {literal(INSTANT)})"
+    return f"case when {matches} then {instant_of_form(text)} end"
+
+
+def instant_of_form(text: str) -> str:
+    """The same of a ``text`` that fits ``INSTANT``."""
     zoned = f"timezone('UTC', try_cast(upper({text}) as timestamptz))"
     moment = f"case when ends_with({text}, 'Z') then try_cast({text} as timestamp) else {zoned} end"
-    matches = f"regexp_full_match({text}, {literal(_DATE_TIME + _ZONE)})"
-    return f"case when {matches} then date_trunc('millisecond', {moment}) end"
+    return f"date_trunc('millisecond', {moment})"
 
 
 def text_of(name: str) -> str:

@@ -5,17 +5,20 @@ the batch. A line ends in exactly one way: rejected, suppressed, duplicate or ac
 suppressed is asked before whether it is a duplicate: an erased person's lines count the same every time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from export_pipeline.ahead import ahead
 from export_pipeline.ingest.lines import LINES, Chunk, Unreadable
-from export_pipeline.ingest.parsing import Parser, register_lines
-from export_pipeline.ingest.plain import PlainForms
+from export_pipeline.ingest.parsing import Parser, register_lines, with_text
+from export_pipeline.ingest.plain import NO_FORM, PlainForms
 from export_pipeline.ingest.validation import LEFT, Validation
 from export_pipeline.ledger import Counts
 from export_pipeline.sql import literal, parquet, quoted
@@ -37,7 +40,7 @@ SUPPRESSED, DUPLICATE = -1, -2
 
 
 class Staging:
-    """The staged lines of a batch: fill with ``add``, then settle, then read counts, rejects and rows."""
+    """The staged lines of a batch: ``fill``, then settle, then read counts, rejects and rows."""
 
     def __init__(self, validation: Validation, scratch: Path) -> None:
         """Open an empty staging area that spills into the directory ``scratch``."""
@@ -53,8 +56,9 @@ class Staging:
         self._execute("set TimeZone = 'UTC'")
         self._parser = Parser(self._connection, validation.keys, validation.objects)
         self._left: list[pa.Table] = []
-        self._forms = PlainForms(self._connection, validation)
-        register_lines(self._connection, LINES.empty_table())
+        self._reading = self._connection.cursor()
+        self._forms = validation.plain and PlainForms(self._reading, validation.plain)
+        register_lines(self._connection, with_text(self._connection, LINES.empty_table()))
         self._parser.parse()
         self._execute(f"create temp table staged as {validation.sql()}")
         self._execute("""
@@ -69,37 +73,50 @@ class Staging:
     def _execute(self, sql: str, parameters: Sequence[object] = ()) -> Any:
         return self._connection.execute(sql, parameters)
 
-    def add(self, chunk: Chunk) -> None:
-        """Judge the lines of ``chunk``, some of them only in ``judge_left``."""
-        if chunk.lines.num_rows:
-            lines = register_lines(self._connection, chunk.lines)
-            self._left.append(self._take_plain(lines) if self._validation.plain else lines)
-        if chunk.unreadable:
-            self._refuse(chunk.unreadable)
-        if sum(lines.nbytes for lines in self._left) > LEFT_BYTES:
-            self.judge_left()
+    def fill(self, chunks: Iterable[Chunk], read: Callable[[int], None] | None = None) -> None:
+        """Judge the lines of ``chunks``; those after the one that is judged are read meanwhile.
 
-    def judge_left(self) -> None:
-        """Judge what ``add`` put off; needed before anything else is asked."""
+        Args:
+            read: told the bytes of each chunk that was judged.
+        """
+        with ahead(map(self._prepared, chunks)) as prepared:
+            for chunk, lines in prepared:
+                if lines.num_rows:
+                    self._left.append(self._take_plain(lines) if self._forms else lines)
+                if chunk.unreadable:
+                    self._refuse(chunk.unreadable)
+                if sum(lines.nbytes for lines in self._left) > LEFT_BYTES:
+                    self._judge_left()
+                if read:
+                    read(chunk.bytes_read)
+        self._judge_left()
+
+    def _prepared(self, chunk: Chunk) -> tuple[Chunk, pa.Table]:
+        # Called beside everything else, so with a cursor of its own.
+        lines = with_text(self._reading, chunk.lines)
+        if self._forms and lines.num_rows:
+            lines = lines.append_column("unknown_keys", self._forms.mark(lines["text"]))
+        return chunk, lines
+
+    def _judge_left(self) -> None:
         if self._left:
-            lines = pa.concat_tables(self._left)
+            register_lines(self._connection, pa.concat_tables(self._left))
             self._left = []
-            register_lines(self._connection, lines.select(LINES.names))
             self._parser.parse()
             self._execute(f"insert into staged {self._validation.sql()}")
             self._connection.unregister("lines")
 
     def _take_plain(self, lines: pa.Table) -> pa.Table:
-        """Stage the lines of the common form and return the others."""
-        self._forms.learn(lines)
-        self._execute(f"insert into staged {self._forms.sql()}")
-        left = self._connection.sql(f"""
-            select lines.* from lines
-            where (file, line) in (select (file, line) from staged where code = {LEFT})""").to_arrow_table()
-        if left.num_rows:
-            self._execute(f"delete from staged where code = {LEFT}")
+        """Stage the lines of the common form and return the others, without what is known of their form."""
+        register_lines(self._connection, lines)
+        self._execute(f"insert into staged {self._validation.plain_sql()}")
         self._connection.unregister("lines")
-        return left
+        is_left = lines["unknown_keys"].to_numpy() == NO_FORM
+        refused = self._connection.sql(f"select file, line from staged where code = {LEFT}").to_arrow_table()
+        if refused.num_rows:
+            self._execute(f"delete from staged where code = {LEFT}")
+            is_left |= np.isin(_places(lines), _places(refused))
+        return lines.drop_columns("unknown_keys").filter(pa.array(is_left))
 
     def _refuse(self, unreadable: Sequence[Unreadable]) -> None:
         columns = ("file", "line", "reason", "detail", "raw")
@@ -269,3 +286,10 @@ class Staging:
             rows += count
             windows[-1][1] = f"timestamp {literal(minute)} + interval 1 minute"
         return [(start, end) for start, end in windows]
+
+
+def _places(lines: pa.Table) -> npt.NDArray[np.int64]:
+    """A number for each line that no other line of the batch has; no file has as many lines as the factor."""
+    places: npt.NDArray[np.int64] = lines["file"].to_numpy().astype(np.int64) << 40
+    places += lines["line"].to_numpy()
+    return places

@@ -3,10 +3,10 @@
 ``event_lines`` and ``user_lines`` say what is asked of the lines of a target. Nothing here reads a file.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from export_pipeline.ingest.parsing import MAX_DEPTH
+from export_pipeline.ingest.parsing import LONG_DIGITS, MAX_DEPTH, struct_of
 from export_pipeline.ingest.rules import Rule
 from export_pipeline.sql import literal, quoted
 
@@ -24,6 +24,24 @@ LINE_FAULTS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
+class Plain:
+    """How lines of the common form are judged, see ``plain``: those of which the form alone tells a lot.
+
+    ``patterns`` are what the value of each known key must look like, but for ``data``, and ``inner_types``
+    the types of the known fields of ``data``. ``texts`` are the keys whose values can only be strings or
+    null; their value is the string itself, not its JSON text. ``layers`` are as in ``Validation``;
+    ``conditions`` over the last make sure, together with the form, that no rule rejects a line and that
+    nothing but unknown keys is to be noted of it.
+    """
+
+    patterns: Mapping[str, str]
+    inner_types: Mapping[str, str]
+    texts: Sequence[str]
+    layers: Sequence[Mapping[str, str]]
+    conditions: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Validation:
     """How the lines of a target are judged.
 
@@ -31,9 +49,8 @@ class Validation:
     lists in SQL, each over the one before and the first over ``parsed``; ``rules`` and ``columns`` (the
     columns of the table, and what each is) are over the last. ``unknown_keys``, ``drift`` and ``clamped`` are
     what is noted of a line that is accepted. ``identity`` are the columns in which two duplicates are equal,
-    ``instant`` is the one by which rows are sorted and with which an erasure is compared. ``plain`` are
-    conditions that together make sure that no rule but one about the line's form rejects a line;
-    ``inner_types`` are the types of the known fields of ``data``.
+    ``instant`` is the one by which rows are sorted and with which an erasure is compared. ``plain`` is
+    for targets with a common form.
     """
 
     keys: Sequence[str]
@@ -43,8 +60,7 @@ class Validation:
     columns: Mapping[str, str]
     identity: Sequence[str]
     instant: str
-    plain: Sequence[str] = ()
-    inner_types: Mapping[str, str] = field(default_factory=dict)
+    plain: Plain | None = None
     unknown_keys: str = "unknown_keys"
     drift: str = "0"
     clamped: str = "false"
@@ -56,29 +72,23 @@ class Validation:
         ``raw`` is the line without its end, for rejected lines only.
         """
         cases = " ".join(f"when {rule.condition} then {code}" for code, rule in enumerate(self.rules))
-        source = f"(select *, (case {cases} end)::smallint as code from {self._layered('parsed')})"
+        source = f"(select *, (case {cases} end)::smallint as code from {_layered('parsed', self.layers)})"
         raw = f"case when code is not null then {_RAW} end"
         return self._rows(source, raw, self.unknown_keys, self.drift, self.clamped)
 
-    def plain_sql(self, source: str, conditions: Sequence[str]) -> str:
-        """The same over ``source``, with ``code`` null or ``LEFT``: accepted, or left for ``sql`` to judge.
+    def plain_sql(self) -> str:
+        """The same for the lines of the common form of the view ``lines``.
 
-        A line is accepted here if ``conditions`` and ``plain`` hold, which leaves no rule to reject it and
-        nothing but unknown keys to be noted of it.
-
-        Args:
-            source: a query like ``parsed``, without ``fault``.
-            conditions: what makes sure that the line has no fault and ``data`` has no drift.
+        That is ``parsing.register_lines``' with the column ``unknown_keys``. ``code`` is null or ``LEFT``:
+        the line is accepted, or left for ``sql`` to judge.
         """
-        accepted = " and ".join([*conditions, *self.plain])
+        assert self.plain
+        values = {key: "VARCHAR" if key in self.plain.texts else "JSON" for key in self.keys}
+        source = f"(select *, {struct_of('text', values)} as j from lines where unknown_keys >= 0)"
+        accepted = " and ".join([_NO_LONG_NUMBER, *self.plain.conditions])
         code = f"case when coalesce({accepted}, false) then null else {LEFT} end::smallint"
-        judged = f"(select *, {code} as code from {self._layered(source)})"
+        judged = f"(select *, {code} as code from {_layered(source, self.plain.layers)})"
         return self._rows(judged, "null::blob", self.unknown_keys, "0", "false")
-
-    def _layered(self, query: str) -> str:
-        for layer in self.layers:
-            query = f"(select *, {_select_list(layer)} from {query})"
-        return query
 
     def _rows(self, source: str, raw: str, unknown_keys: str, drift: str, clamped: str) -> str:
         return f"""
@@ -87,6 +97,10 @@ class Validation:
             from {source}"""
 
 
+_NO_LONG_NUMBER = (
+    f"case when strlen(j.data) > 308 then not regexp_matches(j.data, {literal(LONG_DIGITS)}) else true end"
+)
+
 LINE_TEXT = r"regexp_replace(text, '\r?\n$', '')"
 """The text of a line without its end, in SQL."""
 
@@ -94,6 +108,12 @@ _RAW = (
     f"case when text is not null then encode({LINE_TEXT}) when suffix(hex(raw), '0D0A') "
     "then array_slice(raw, 1, -3) else array_slice(raw, 1, -2) end"
 )
+
+
+def _layered(query: str, layers: Iterable[Mapping[str, str]]) -> str:
+    for layer in layers:
+        query = f"(select *, {_select_list(layer)} from {query})"
+    return query
 
 
 def _select_list(expressions: Mapping[str, str]) -> str:

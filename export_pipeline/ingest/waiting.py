@@ -11,7 +11,7 @@ from export_pipeline.errors import DamagedData
 from export_pipeline.ingest import landing
 from export_pipeline.ingest.batches import LANDING
 from export_pipeline.ingest.lines import LineReader
-from export_pipeline.ingest.parsing import Parser, register_lines
+from export_pipeline.ingest.parsing import Parser, register_lines, with_text
 from export_pipeline.ingest.targets import validation_of
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
@@ -69,7 +69,7 @@ def _days_in(paths: Sequence[Path], data_type: str, taken_at: datetime, retentio
         parser = Parser(connection, judge.keys, judge.objects)
         for chunk in LineReader(paths).chunks():
             if chunk.lines.num_rows:
-                register_lines(connection, chunk.lines)
+                register_lines(connection, with_text(connection, chunk.lines))
                 parser.parse()
                 query = f"select distinct timestamp::date from ({judge.sql()}) where code is null"
                 days |= {day for (day,) in connection.execute(query).fetchall()}

@@ -25,6 +25,7 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import OperationalError
 
+from export_pipeline.ahead import ahead
 from export_pipeline.databases import opening
 from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
@@ -86,7 +87,7 @@ class Store:
         """Add the rows of ``chunks`` in one commit; nothing is visible before it.
 
         Each chunk becomes one file a day and user bucket, its rows in the order given. Memory holds
-        one chunk at a time.
+        two chunks at a time: the next is made, in a thread, while one is written.
 
         Args:
             properties: kept in the snapshot; ``batch`` names the batch, see ``committed``.
@@ -97,9 +98,10 @@ class Store:
         loaded = self.table(table)
         arrow = schema_to_pyarrow(loaded.schema(), include_field_ids=False)
         files: list[DataFile] = []
-        for chunk in chunks:
-            if chunk.num_rows:
-                files += _dataframe_to_data_files(loaded.metadata, chunk.cast(arrow), loaded.io)
+        with ahead(chunks) as made:
+            for chunk in made:
+                if chunk.num_rows:
+                    files += _dataframe_to_data_files(loaded.metadata, chunk.cast(arrow), loaded.io)
 
         def commit() -> None:
             current = self.table(table)

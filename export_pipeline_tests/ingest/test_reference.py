@@ -219,9 +219,7 @@ def test_lines_are_judged_as_the_reference_judges_them(
     landed = tmp_path / "landed.jsonl"
     landed.write_bytes(b"\n".join(lines))
     staging = Staging(validation_of(data_type, TAKEN_AT, RETENTION), tmp_path)
-    for chunk in LineReader([landed]).chunks():
-        staging.add(chunk)
-    staging.judge_left()
+    staging.fill(LineReader([landed]).chunks())
     staging.settle_repeated()
     counts = staging.counts()
     rows = _stored(staging, 7)
@@ -267,9 +265,7 @@ def test_the_common_form_is_judged_like_any_other(tmp_path: Path) -> None:
         path = tmp_path / "landed.jsonl"
         path.write_text("\n".join(line(number, spelling) for number in range(500)))
         staging = Staging(validation_of("events", TAKEN_AT, RETENTION), tmp_path)
-        for chunk in LineReader([path]).chunks():
-            staging.add(chunk)
-        staging.judge_left()
+        staging.fill(LineReader([path]).chunks())
         stored = _stored(staging, 1)
         staging.close()
         return stored
