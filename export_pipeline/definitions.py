@@ -7,6 +7,7 @@ import dagster as dg
 
 from export_pipeline.defs.access import access
 from export_pipeline.defs.database import database_source
+from export_pipeline.defs.deliveries import deliveries
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.erasure import erasure
 from export_pipeline.defs.events import event_specs, user_specs
@@ -50,6 +51,7 @@ def build_defs(
             on_demand(),
             access(),
             erasure(),
+            deliveries(),
             operations(),
             retention(settings),
             daily_metrics(settings),

@@ -131,11 +131,11 @@ def landing() -> dg.SensorDefinition:
 def start_or_wait(instance: dg.DagsterInstance, job: str, why: str) -> dg.RunRequest | dg.SkipReason:
     """A run of ``job`` because of ``why``, unless one is under way or the last ones failed a moment ago."""
     if instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
-        return dg.SkipReason(f"{why}; an ingest is under way already.")
+        return dg.SkipReason(f"{why}; a run of {job} is under way already.")
     failures, last_end = _failures(instance, job)
     resume = last_end + pause_after(failures)
     if failures and utc_now() < resume:
-        return dg.SkipReason(f"{why}; the last ingests failed, the next try is at {resume:%H:%M:%S} UTC.")
+        return dg.SkipReason(f"{why}; the last runs failed, the next try is at {resume:%H:%M:%S} UTC.")
     return dg.RunRequest(tags={"export_pipeline/reason": why})
 
 

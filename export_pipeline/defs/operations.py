@@ -6,6 +6,7 @@ from datetime import datetime
 import dagster as dg
 
 from export_pipeline.days import utc_now
+from export_pipeline.defs.deliveries import all_delivered
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.runs import stranded_runs
@@ -92,8 +93,9 @@ def operations() -> dg.Definitions:
     checks = alert_checks()
     alerts_job = dg.define_asset_job(
         "alerts",
-        selection=dg.AssetSelection.checks(*checks),
-        description="Looks whether events still land, few lines are refused, and no export is missing.",
+        selection=dg.AssetSelection.checks(*checks, all_delivered),
+        description="Looks whether events still land, few lines are refused, no export is missing, and no "
+        "delivery failed for good.",
         executor_def=dg.in_process_executor,
     )
     alerts_schedule = dg.ScheduleDefinition(

@@ -8,16 +8,16 @@ may try and what an attempt changes. What is kept of a message holds no link: li
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.sealing import Seal
-from export_pipeline.ledger.tables import attempts, messages, webhooks
+from export_pipeline.ledger.tables import attempts, messages, notices, webhooks
 from export_pipeline.settings import Settings
 
 PENDING, SUCCESS, FAILED = "pending", "success", "failed"
@@ -168,6 +168,29 @@ class Messages:
         """Put a message by e-mail into the outbox; see ``add``."""
         with self._engine.begin() as connection:
             return add(connection, event, data, now, address=self.sealed(address), once=once)
+
+    def tell(
+        self, current: Mapping[str, str], address: str, now: datetime, again_after: timedelta
+    ) -> tuple[str, ...]:
+        """Put an e-mail into the outbox that tells of what was not told of before.
+
+        Args:
+            current: everything there is to tell at ``now``, by its subject.
+            again_after: how long after it was told something that went away and came back is told again.
+
+        Returns:
+            The subjects that it tells of.
+        """
+        with self._engine.begin() as connection:
+            gone = notices.c.subject.not_in(tuple(current)), notices.c.told_at <= now - again_after
+            connection.execute(delete(notices).where(*gone))
+            told = set(connection.execute(select(notices.c.subject)).scalars())
+            new = tuple(subject for subject in current if subject not in told)
+            if new:
+                data = {"subject": _subject(current, new), "alerts": [current[subject] for subject in new]}
+                add(connection, OPERATOR_ALERT, data, now, address=self.sealed(address))
+                connection.execute(insert(notices), [{"subject": s, "told_at": now} for s in new])
+        return new
 
     def add_test(
         self,
@@ -344,6 +367,11 @@ class Messages:
                 .values(state=PENDING, next_attempt_at=now, ended_at=None, error=None)
             )
             return message_of(_one(connection, message_id, webhook_id))
+
+
+def _subject(current: Mapping[str, str], new: Sequence[str]) -> str:
+    more = f" and {len(new) - 1} more" if len(new) > 1 else ""
+    return f"Exports: {current[new[0]]}{more}"
 
 
 def number_of(cursor: str) -> int:

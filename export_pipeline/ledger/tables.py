@@ -302,3 +302,10 @@ metric_days = Table(
     Column("computed_from", JSON, nullable=False),
     Column("computed_at", Instant, nullable=False),
 )
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("told_at", Instant, nullable=False),
+)

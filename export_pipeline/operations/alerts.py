@@ -26,6 +26,8 @@ def alerts(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
         *silent_data_types(settings, ledger, now),
         *large_quarantine(settings, ledger, now),
         *stuck_batches(ledger, now),
+        *failed_deliveries(settings, ledger, now),
+        *disabled_webhooks(ledger),
     ]
 
 
@@ -75,6 +77,33 @@ def stuck_batches(ledger: Ledger, now: datetime) -> list[Alert]:
         )
         for batch in ledger.open_batches()
         if now - batch.taken_at > STUCK_AFTER
+    ]
+
+
+def failed_deliveries(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
+    """Receivers that messages could not be delivered to, as long as the files these tell of are kept."""
+    since = now - timedelta(days=settings.export_retention_days)
+    return [
+        Alert(
+            "failed delivery",
+            webhook_id or "e-mail",
+            f"{webhook_id or 'e-mail'}: {count} deliveries failed for good since {since:%Y-%m-%d %H:%M} UTC; "
+            "`export-pipeline webhooks deliveries --status failed` shows why, `webhooks retry` tries again",
+        )
+        for webhook_id, count in ledger.messages.failed_since(since).items()
+    ]
+
+
+def disabled_webhooks(ledger: Ledger) -> list[Alert]:
+    """Endpoints that nothing is sent to any more, though nobody asked for that."""
+    return [
+        Alert(
+            "disabled webhook",
+            webhook.id,
+            f"{webhook.id}: disabled, {webhook.reason}; "
+            f"`export-pipeline webhooks update {webhook.id} --status active` enables it again",
+        )
+        for webhook in ledger.webhooks.disabled()
     ]
 
 

@@ -15,6 +15,7 @@ asset ad_events
 asset ad_events_csv
 asset ad_events_jsonl
 asset daily_metrics
+asset deliveries
 asset device_links
 asset engagement_events
 asset engagement_events_csv
@@ -33,6 +34,7 @@ check ad_events_csv:volume
 check ad_events_jsonl:read_back
 check ad_events_jsonl:row_count
 check ad_events_jsonl:volume
+check deliveries:all_delivered
 check engagement_events:daily_exports_made
 check engagement_events:quarantine_share
 check engagement_events:receives_events
@@ -55,6 +57,7 @@ job access_export
 job alerts
 job compute_metrics
 job daily_exports
+job deliver_due
 job erasure
 job ingest
 job maintenance
@@ -67,10 +70,12 @@ schedule daily_exports
 schedule maintenance
 schedule retention
 sensor access_exports
+sensor deliveries
 sensor erasures
 sensor failed_runs
 sensor landing
 sensor on_demand_exports
+sensor operator_mail
 sensor stranded_runs
 """
 

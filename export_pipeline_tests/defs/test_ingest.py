@@ -178,7 +178,7 @@ def test_the_sensor_pauses_after_a_failure_and_not_for_ever(
         definitions.get_repository_def().get_job("ingest"), status=dg.DagsterRunStatus.STARTED
     )
     instance.report_run_failed(run)
-    assert "the last ingests failed" in (look(definitions, instance).skip_message or "")
+    assert "the last runs failed" in (look(definitions, instance).skip_message or "")
     later = utc_now() + pause_after(1)
     monkeypatch.setattr("export_pipeline.defs.ingest.utc_now", lambda: later)
     assert look(definitions, instance).run_requests
