@@ -81,19 +81,18 @@ def rewrite_all(
 ) -> Iterator[Rewritten]:
     """Rewrite every published export that holds anything of ``edit``; what is clean is left as it is.
 
+    What an export replaces is removed once the caller goes on, and told again if it died before.
+
     Raises:
         DamagedData, StorageFull: see ``rewrite_daily``.
     """
     with workers(settings, executor) as pool:
         for data_type, format, day in daily_partitions(settings):
-            done = rewrite_daily(
+            yield from rewrite_daily(
                 settings, ledger, data_type, format, day, edit, data_version, now=now, executor=pool
             )
-            if done:
-                yield done
         for job_id in jobs_with_files(settings):
-            if done := rewrite_job(settings, ledger, job_id, edit, data_version, now=now, executor=pool):
-                yield done
+            yield from rewrite_job(settings, ledger, job_id, edit, data_version, now=now, executor=pool)
 
 
 def holding(settings: Settings, ledger: Ledger, edit: Edit, now: datetime) -> Iterator[str]:
@@ -139,7 +138,7 @@ def rewrite_daily(
     *,
     now: datetime,
     executor: Executor | None = None,
-) -> Rewritten | None:
+) -> Iterator[Rewritten]:
     """Publish the next version of a daily partition if the live one holds anything of ``edit``.
 
     Older versions that hold anything of it are removed, whether or not the live one did.
@@ -152,25 +151,21 @@ def rewrite_daily(
     with ledger.lock(daily_lock(data_type, format, day)), workers(settings, executor) as pool:
         live = live_daily(settings, data_type, format, day)
         if live is None:
-            return None
+            return
         version = live.manifest.version + 1
         export_id = daily_id(data_type, format, day, version)
-        done = _rewritten(
-            settings,
-            live.path,
-            live.manifest,
-            folder / f"v{version}",
-            edit,
-            data_version,
-            now,
-            pool,
-            export_id,
-        )
-        for number in versions(folder)[:-1]:
+        final = folder / f"v{version}"
+        done = _rewritten(settings, live.path, live.manifest, final, edit, data_version, now, pool, export_id)
+        shown, manifest = (final, done.manifest) if done else (live.path, live.manifest)
+        if done:
+            yield done
+        for number in versions(folder):
             older = folder / f"v{number}"
-            if older == live.path or _holds(older, read(older, settings), edit):
-                shutil.rmtree(older)
-        return done
+            if older == shown or not _holds(older, before := read(older, settings), edit):
+                continue
+            if not done and _comes_after(manifest, before):
+                yield _told_again(settings, shown, manifest, older, before, edit)
+            shutil.rmtree(older)
 
 
 def rewrite_job(
@@ -182,7 +177,7 @@ def rewrite_job(
     *,
     now: datetime,
     executor: Executor | None = None,
-) -> Rewritten | None:
+) -> Iterator[Rewritten]:
     """Make the export of a job again if it holds anything of ``edit``, and show the new one in its place.
 
     Files below the exports' root that no complete job shows are removed.
@@ -193,23 +188,26 @@ def rewrite_job(
     with locks.lock(settings, lock_name(job_id)), workers(settings, executor) as pool:
         job = _complete(ledger, job_id, now)
         shown = settings.exports / job.path if job and job.path else None
-        _forget_others(settings, job_id, shown)
-        if job is None or shown is None:
-            return None
-        manifest = read(shown, settings)
-        final = shown.with_name(f"{job_id}-v{manifest.version + 1}")
-        done = _rewritten(settings, shown, manifest, final, edit, data_version, now, pool, manifest.export_id)
-        if done:
-            ledger.jobs.show_files(
-                job_id,
-                path=done.path,
-                rows=done.manifest.row_count,
-                bytes=one_file_bytes(final, done.manifest),
-                now=now,
+        if shown is not None:
+            manifest = read(shown, settings)
+            final = shown.with_name(f"{job_id}-v{manifest.version + 1}")
+            done = _rewritten(
+                settings, shown, manifest, final, edit, data_version, now, pool, manifest.export_id
             )
-            reach(settings, "rewrite.shown")
-            _forget_others(settings, job_id, final)
-        return done
+            if done:
+                size = one_file_bytes(final, done.manifest)
+                ledger.jobs.show_files(
+                    job_id, path=done.path, rows=done.manifest.row_count, bytes=size, now=now
+                )
+                reach(settings, "rewrite.shown")
+                yield done
+                shown = final
+            else:
+                for other in _others(settings, job_id, shown):
+                    if _comes_after(manifest, before := read(other, settings)):
+                        yield _told_again(settings, shown, manifest, other, before, edit)
+        for other in _others(settings, job_id, shown):
+            shutil.rmtree(other)
 
 
 def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:
@@ -220,24 +218,45 @@ def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:
     return job if job.state == COMPLETE else None
 
 
-def _forget_others(settings: Settings, job_id: str, shown: Path | None) -> None:
-    """Remove the files of a job but those in ``shown``."""
-    for folder in settings.exports.glob(f"*/{job_id}*"):
-        if folder.is_dir() and job_of(folder) == job_id and folder != shown:
-            shutil.rmtree(folder)
+def _others(settings: Settings, job_id: str, shown: Path | None) -> list[Path]:
+    """Where files of a job are but those it shows."""
+    found = sorted(settings.exports.glob(f"*/{job_id}*"))
+    return [path for path in found if path.is_dir() and job_of(path) == job_id and path != shown]
+
+
+def _comes_after(manifest: Manifest, before: Manifest) -> bool:
+    replaces = manifest.replaces
+    return replaces is not None and (replaces.export_id, replaces.version) == (
+        before.export_id,
+        before.version,
+    )
 
 
 def _holds(folder: Path, manifest: Manifest, edit: Edit) -> bool:
     """Whether there is anything of ``edit`` in the export in ``folder``."""
     if edit.mentions.occurs((folder / MANIFEST).read_bytes()):
         return True
+    return any(len(lines.removed) or lines.replaced for _, lines in _touched(folder, manifest, edit))
+
+
+def _told_again(
+    settings: Settings, shown: Path, manifest: Manifest, older: Path, before: Manifest, edit: Edit
+) -> Rewritten:
+    """What was told, or should have been, when ``manifest`` took the place of ``before``."""
+    removed: dict[str, tuple[str, ...]] = dict.fromkeys(before.data_types, ())
+    replaced = 0
+    for data_type, lines in _touched(older, before, edit):
+        removed[data_type] += tuple(lines.removed.to_pylist())
+        replaced += lines.replaced
+    return Rewritten(str(shown.relative_to(settings.exports)), manifest, removed, replaced)
+
+
+def _touched(folder: Path, manifest: Manifest, edit: Edit) -> Iterator[tuple[str, Lines]]:
+    """The blocks of an export's files that may hold anything of ``edit``, edited, with their data type."""
     for file in manifest.files:
         for block in row_blocks(folder / file.name, file.data_type, manifest.format, manifest.compression):
             if may_hold(edit, manifest.format, block):
-                lines = edited(edit, file.data_type, manifest.format, block)
-                if len(lines.removed) or lines.replaced:
-                    return True
-    return False
+                yield file.data_type, edited(edit, file.data_type, manifest.format, block)
 
 
 def _rewritten(

@@ -17,6 +17,7 @@ from export_pipeline.exports.editing import Edit
 from export_pipeline.exports.manifest import DayEntry, from_json
 from export_pipeline.exports.rewriting import Rewritten, rewrite_all, rewrite_daily, rewrite_job
 from export_pipeline.exports.service import clear, request_export, run_job
+from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.settings import Settings, load
@@ -125,12 +126,15 @@ class Home:
         return self.settings.exports / str(self.ledger.jobs.get(job_id, NOW).path)
 
     def rewrite_daily(self, format: str = "jsonl", edit: Edit | None = None) -> Rewritten | None:
-        return rewrite_daily(
-            self.settings, self.ledger, "events", format, DAY, edit or edit_of(), raised, now=LATER
+        edit = edit or edit_of()
+        found = list(
+            rewrite_daily(self.settings, self.ledger, "events", format, DAY, edit, raised, now=LATER)
         )
+        assert len(found) < 2
+        return found[0] if found else None
 
-    def rewrite_job(self, job_id: str, edit: Edit | None = None) -> Rewritten | None:
-        return rewrite_job(self.settings, self.ledger, job_id, edit or edit_of(), raised, now=LATER)
+    def rewrite_all(self) -> list[Rewritten]:
+        return list(rewrite_all(self.settings, self.ledger, edit_of(), raised, now=LATER))
 
 
 def parts(folder: Path) -> dict[str, bytes]:
@@ -151,8 +155,7 @@ def test_a_rewritten_export_is_that_of_the_rows_that_stay(
         Home(tmp_path / name, given, "events", "ads") for name, given in (("a", rows), ("b", without(rows)))
     )
     job, expected = before.job(**values), after.job(**values)
-    done = before.rewrite_job(job.id)
-    assert done is not None
+    [done] = rewrite_job(before.settings, before.ledger, job.id, edit_of(), raised, now=LATER)
     assert verify(before.shown(job.id)).problems == ()
     assert parts(before.shown(job.id)) == parts(after.shown(expected.id))
     old, new = done.manifest, manifest_of(after.shown(expected.id))
@@ -198,7 +201,7 @@ def test_an_export_in_which_nothing_is_found_is_left_as_it_is(tmp_path: Path) ->
     export, job = home.daily(), home.job(format="csv")
     files = sorted(path for path in home.settings.exports.rglob("*"))
     inodes = [path.stat().st_ino for path in files]
-    assert list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER)) == []
+    assert home.rewrite_all() == []
     assert [path.stat().st_ino for path in sorted(home.settings.exports.rglob("*"))] == inodes
     assert home.shown(job.id).name == job.id
     assert export.path.is_dir()
@@ -221,7 +224,7 @@ def test_every_export_is_found_and_the_job_list_shows_the_new_files(tmp_path: Pa
     for format in ("jsonl", "csv"):
         home.daily(format)
     job = home.job(format="csv", dataTypes=["ads", "events"])
-    done = list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER))
+    done = home.rewrite_all()
     assert [each.path for each in done] == [
         f"daily/events/jsonl/{DAY}/v2",
         f"daily/events/csv/{DAY}/v2",
@@ -232,7 +235,7 @@ def test_every_export_is_found_and_the_job_list_shows_the_new_files(tmp_path: Pa
     assert now.bytes is not None
     assert job.bytes is not None
     assert now.bytes < job.bytes
-    assert list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER)) == []
+    assert home.rewrite_all() == []
     clear(home.settings, home.ledger, LATER)
     assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
 
@@ -242,7 +245,7 @@ def test_files_that_no_complete_job_shows_are_removed(tmp_path: Path) -> None:
     job = home.job()
     lost = home.shown(job.id).with_name("exp_0123456789abcdef01234567")
     home.shown(job.id).rename(lost)
-    assert list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER)) == []
+    assert home.rewrite_all() == []
     assert not lost.exists()
 
 
@@ -253,25 +256,31 @@ _CONTEXT.set_forkserver_preload([__name__])
 def _rewrite(settings: Settings, point: str) -> None:
     settings = settings.model_copy(update={"fault_point": point})
     for _ in rewrite_all(settings, Ledger(settings), edit_of(), raised, now=LATER):
-        pass
+        reach(settings, "told")
 
 
-@pytest.mark.parametrize("point", ["rewrite.written", "rewrite.published", "rewrite.shown"])
-def test_a_rewriting_that_was_killed_is_put_right_by_another(tmp_path: Path, point: str) -> None:
-    home = Home(tmp_path, of_everybody())
+@pytest.mark.parametrize("point", ["rewrite.written", "rewrite.published", "rewrite.shown", "told"])
+def test_a_rewriting_that_was_killed_is_put_right_and_told_by_another(tmp_path: Path, point: str) -> None:
+    home = Home(tmp_path, rows := of_everybody())
     job = home.job()
+    expected = {f"on_demand/{job.id}-v2"}
     if point != "rewrite.shown":
         home.daily()
+        expected.add(f"daily/events/jsonl/{DAY}/v2")
     process = _CONTEXT.Process(target=_rewrite, args=(home.settings, point))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert verify(home.shown(job.id)).problems == ()
-    list(rewrite_all(home.settings, home.ledger, edit_of(), raised, now=LATER))
+    done = home.rewrite_all()
+    assert {each.path for each in done} == expected
+    gone = {each["eventId"] for each in rows} - {each["eventId"] for each in without(rows)}
+    assert [set(each.removed["events"]) for each in done] == [gone] * len(expected)
+    assert len({each.replaced for each in done}) == 1
     assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
-    assert manifest_of(home.shown(job.id)).row_count == len(without(of_everybody()))
-    if point != "rewrite.shown":
-        folder = daily_folder(home.settings, "events", "jsonl", DAY)
+    assert manifest_of(home.shown(job.id)).row_count == len(without(rows))
+    for folder in (home.settings.exports / "daily" / "events" / "jsonl").glob("*"):
         assert [path.name for path in folder.iterdir()] == ["v2"]
     assert verify(home.settings.exports).problems == ()
     assert list((home.settings.tmp / "exports").iterdir()) == []
+    assert home.rewrite_all() == []
