@@ -41,9 +41,11 @@ def rewrite_exports(
     """
     erasing = under_way(ledger, request_id, now)
     for done in rewrite_all(settings, ledger, edit_of(erasing), _data_versions(ledger, erasing.id), now=now):
+        before, entry = rewritten(ledger, erasing.id), dict(_listed(done))
+        if entry in before:
+            continue  # told again, as an attempt ended before it removed what was replaced
         _keep_removed(settings, erasing.id, done)
-        listed = [*rewritten(ledger, erasing.id), _listed(done)]
-        ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": listed}, now)
+        ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": [*before, entry]}, now)
         reach(settings, "erasure.restated")
     found = rewritten(ledger, erasing.id)
     return {
