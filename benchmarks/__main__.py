@@ -20,6 +20,7 @@ NAMES = (
     "growth",
     "arriving",
     "person",
+    "privacy",
     "backfill",
     "on_demand",
     "api",

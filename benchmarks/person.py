@@ -16,7 +16,7 @@ def run(plan: Plan) -> list[Section]:
     """By ``query`` over all files, and over the files that the bucket of the user leaves."""
     base = sampled_day(plan.inputs, plan.small_rows)
     given = many_days(plan.inputs, base, plan.person_days, plan.rows_a_day, DAY)
-    user = _typical_user(given)
+    user = typical_user(given)
     home = str(given.home)
     calls = {
         "query over the view": lambda: measure(by_query, home=home, user=user),
@@ -54,7 +54,7 @@ def by_bucket(home: str, user: str) -> tuple[int, int]:
     return len(found), len(files)
 
 
-def _typical_user(given: Input) -> str:
+def typical_user(given: Input) -> str:
     """Of the users seen on the most days, the one with the median number of rows."""
     with duckdb.connect() as connection:
         users = connection.execute(

@@ -28,19 +28,23 @@ _STYLE = """
   --back: #14181c; --card: #1d2329; --bar: #6ea2ff } }
 * { box-sizing: border-box }
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--back);
-  max-width: 50rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; overflow-wrap: anywhere }
+  max-width: 50rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; overflow-wrap: break-word }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: .5rem 0 } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem }
 p { margin: .5rem 0 } .soft { color: var(--soft); font-size: .9rem }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem;
   margin: 1.5rem 0 } .card { background: var(--card); border-radius: 10px; padding: .75rem 1rem }
-.card b { display: block; font-size: 1.35rem; line-height: 1.3 }
+.card b { display: block; font-size: 1.15rem; white-space: nowrap }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .35rem .75rem .35rem 0;
   border-top: 1px solid var(--line); vertical-align: top; font-weight: normal }
-td:last-child { padding-right: 0 } .number { text-align: right; font-variant-numeric: tabular-nums }
+td:last-child { padding-right: 0 } .number { text-align: right; font-variant-numeric: tabular-nums;
+  overflow-wrap: anywhere } .count { white-space: nowrap; text-align: right }
 figure { margin: 1rem 0 }
 svg { display: block; width: 100%; height: 8rem; border-bottom: 1px solid var(--line) }
-rect { fill: var(--bar) } .axis { display: flex; justify-content: space-between }
-code { font: .9em ui-monospace, monospace }
+rect { fill: var(--bar) }
+.axis { display: flex; justify-content: space-between; gap: 1rem; text-align: center }
+.axis :not(:nth-child(2)) { white-space: nowrap }
+code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
+td:first-child code { overflow-wrap: break-word }
 """
 
 
@@ -131,7 +135,7 @@ def _activity(story: Story) -> Iterator[str]:
             if count := rows.events.get(event.name):
                 yield (
                     f"<tr><td>{escape(event.description)}<td class=soft>{escape(event.name)}"
-                    f"<td class=number>{count:,}</tr>"
+                    f"<td class='number count'>{count:,}</tr>"
                 )
     yield "</table>"
     yield f"<p class=soft>Events are kept for {story.retention_days} days. Each one stands in the files "
