@@ -8,15 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export_pipeline.days import utc_now
+from export_pipeline.exports.service import lock_name
+from export_pipeline.locks import is_held
+from export_pipeline.privacy.access import Access
 from export_pipeline_tests.api.conftest import Api
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "http://localhost:8000"
 
 
-def run_lines(api: Api, folder: Path, treat: Callable[[str], object]) -> subprocess.CompletedProcess[str]:
-    """Run the README's lines over HTTP in ``folder`` while ``treat`` is called for each open job's id."""
-    section = (ROOT / "README.md").read_text().split("## Over HTTP")[1]
+def run_lines(
+    api: Api, folder: Path, treat: Callable[[str], object], heading: str = "Over HTTP"
+) -> subprocess.CompletedProcess[str]:
+    """Run the lines under ``heading`` in ``folder`` while ``treat`` is called for each open job's id."""
+    section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1]
     found = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert found is not None
     assert ADDRESS in found[1]
@@ -26,7 +31,8 @@ def run_lines(api: Api, folder: Path, treat: Callable[[str], object]) -> subproc
     def work() -> None:
         while not done.wait(0.2):
             for job in api.ledger.jobs.open(utc_now()):
-                treat(job.id)
+                if not is_held(api.settings, lock_name(job.id)):
+                    treat(job.id)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -48,6 +54,19 @@ def test_the_readme_s_lines_end_in_a_verified_file(api: Api, tmp_path: Path) -> 
     ran = run_lines(api, tmp_path, api.work)
     assert ran.returncode == 0, ran.stderr
     assert "1 exports verified" in ran.stdout
+
+
+def test_the_readme_s_lines_about_one_person_end_in_verified_archives(api: Api, tmp_path: Path) -> None:
+    def treat(job_id: str) -> None:
+        access = Access(api.settings, api.store, api.ledger)
+        access.collect(job_id)
+        access.publish(job_id)
+
+    ran = run_lines(api, tmp_path, treat, "One person")
+    assert ran.returncode == 0, ran.stderr
+    assert "1 exports verified" in ran.stdout
+    assert ": 16 rows, 0 withheld" in ran.stdout
+    assert len(list((tmp_path / "person").glob("usr_exp_*.zip"))) == 1
 
 
 def test_the_readme_s_lines_end_with_the_reason_if_there_is_no_export(api: Api, tmp_path: Path) -> None:
