@@ -16,7 +16,15 @@ from export_pipeline.api.shapes import (
     Refusal,
     Status,
 )
-from export_pipeline.api.user_shapes import ACCESS_ID, USER_ID, AccessCreated, AccessStatus
+from export_pipeline.api.user_shapes import (
+    ACCESS_ID,
+    ERASURE_ID,
+    USER_ID,
+    AccessCreated,
+    AccessStatus,
+    ErasuresCreated,
+    ErasureStatus,
+)
 
 REQUESTS = {
     "a week": {
@@ -38,6 +46,9 @@ REQUESTS = {
 LINK_REQUESTS = {
     "fresh": {"summary": "New URLs beside the ones given out", "value": {}},
     "replace": {"summary": "New URLs instead", "value": {"revokePrevious": True}},
+}
+ERASURE_REQUESTS = {
+    "two people": {"summary": "By their ids", "value": {"userIds": [USER_ID, "user_00000002"]}}
 }
 ACCESS_REQUESTS = {"a user": {"summary": "By the user's id", "value": {"userId": USER_ID}}}
 _MEANINGS = {
@@ -127,6 +138,7 @@ _ACCESS: dict[str, Any] = {
     "downloadUrl": _SIGNED.format(f"{ACCESS_ID}.zip"),
     "files": [],
 }
+_ERASURE = {"requestId": ERASURE_ID, "status": "queued", "dueAt": "2026-12-23T08:00:00Z"}
 _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     Created: {
         "jobId": JOB_ID,
@@ -139,6 +151,16 @@ _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     Status: _COMPLETE,
     AccessCreated: {"jobId": ACCESS_ID, "status": "queued", "createdAt": "2026-11-23T08:00:00Z"},
     AccessStatus: _ACCESS,
+    ErasuresCreated: {"requests": [_ERASURE], **_ERASURE},
+    ErasureStatus: {
+        **_ERASURE,
+        "status": "complete",
+        "createdAt": "2026-11-23T08:00:00Z",
+        "rowsRemoved": {"engagement_events": 1028, "device_links": 2, "exports": 412},
+        "idsReplaced": {"engagement_events": 3},
+        "endedAt": "2026-11-23T08:00:41Z",
+        "certificateUrl": f"http://localhost:8000/v1/users/erasures/{ERASURE_ID}/certificate",
+    },
     Listed: _LISTED,
     Cancelled: {"jobId": JOB_ID, "status": "cancelled"},
 }
@@ -162,7 +184,7 @@ def responses(
             }
             for status, shape in answers.items()
         },
-        **{status: _refusal(status) for status in refused},
+        **refusals(*refused),
     }
 
 
@@ -172,6 +194,17 @@ def _example(shape: type[BaseModel], paged: bool) -> dict[str, Any]:
     if paged:
         return {"data": [data], "meta": {**meta, "total": 42, "nextCursor": "41"}}
     return {"data": data, "meta": meta}
+
+
+def certificate() -> dict[str, Any]:
+    """The answer that is a certificate, as it was signed."""
+    content = {"schema": {"type": "object"}, "example": {"requestId": ERASURE_ID, "signature": "Zm9v"}}
+    return {"description": "The certificate, as it was signed", "content": {"application/json": content}}
+
+
+def refusals(*refused: int) -> dict[int | str, Any]:
+    """The errors that a call may end in."""
+    return {status: _refusal(status) for status in refused}
 
 
 def _refusal(status: int) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""Commands about one person: ``users export``."""
+"""Commands about one person: ``users export``; those that erase are in ``erasing``."""
 
 import sys
 from pathlib import Path
 
 import click
 
+from export_pipeline.cli import erasing
 from export_pipeline.cli.output import Output, json_option, pass_output
 
 
 @click.group()
 def users() -> None:
-    """Answer one person: what is held of them."""
+    """Answer one person: what is held of them, and that it is erased."""
 
 
 @users.command()
@@ -59,5 +60,8 @@ def _one(user: str | None, from_stdin: bool) -> str:
         raise click.UsageError(f"There are {len(given)} ids on standard input; there must be one.")
     return given[0]
 
+
+for command in erasing.COMMANDS:
+    users.add_command(command)
 
 COMMANDS = (users,)

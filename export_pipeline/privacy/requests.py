@@ -28,13 +28,14 @@ def request_erasures(
 
     Args:
         created_by: the id of a key, or ``command``.
-        request_ids: their ids, as many as people; what was made under one of them before is not made again.
+        request_ids: their ids, at least as many as people; what was made under one before is not again.
 
     Raises:
         InvalidRequest: naming ``userIds``, if one is none.
     """
     people = list(dict.fromkeys(checked_user_id(each, "userIds") for each in user_ids))
-    return ledger.erasures.create_all(people, created_by, now, request_ids)
+    ids = request_ids and request_ids[: len(people)]
+    return ledger.erasures.create_all(people, created_by, now, ids)
 
 
 def shown(ledger: Ledger, request: Erasure) -> dict[str, Any]:
