@@ -20,6 +20,7 @@ from export_pipeline.days import check_range, days_between, oldest_kept_day
 from export_pipeline.errors import DamagedData, OutsideRetention, StorageFull, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import OTHER
+from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.publishing import scratch
 from export_pipeline.faults import reach
@@ -36,7 +37,6 @@ DEFINITION = 1
 
 ATTEMPTS = 4
 MEMORY = "600MB"
-SCRATCH = "metrics-"
 LOCK = "metrics"
 SHOWN_DAYS = 30
 TOP_CONTENTS = 10
@@ -130,7 +130,10 @@ def _check_kept(ledger: Ledger, day: date) -> None:
 def _computed(settings: Settings, day: date, sources: Mapping[str, DayRows]) -> pa.Table | None:
     """The day's cells; None if a file was removed meanwhile."""
     statement = cells_sql(day, sources, settings.metrics_min_viewers)
-    with scratch(settings.tmp / "metrics", SCRATCH) as spill:
+    # Where exports are made: what spills here holds user ids, and an erasure waits for these and sweeps them.
+    with scratch(settings.tmp / "exports", SCRATCH) as made_in:
+        spill = made_in / "spill"
+        spill.mkdir()
         try:
             with duckdb.connect(
                 config={"memory_limit": MEMORY, "threads": settings.workers, "temp_directory": str(spill)}

@@ -238,7 +238,7 @@ def test_no_file_of_the_metrics_holds_a_user_id(fill: Fill, compute: Compute, se
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if b"user_" in path.read_bytes()]
-    assert not list(Path(settings.tmp / "metrics").glob("*"))
+    assert not list(Path(settings.tmp / "exports").glob("*"))
 
 
 def test_totals_and_top_contents_are_sums_over_cells(
@@ -266,4 +266,4 @@ def test_killed_while_it_computes_the_next_time_completes_it(
     assert compute().computed
     assert sum(cell["adImpressions"] for cell in cells(settings, store).values()) == 20
     assert len(store.files("daily_metrics")) == 1
-    assert not list(Path(settings.tmp / "metrics").glob("*"))
+    assert not list(Path(settings.tmp / "exports").glob("*"))
