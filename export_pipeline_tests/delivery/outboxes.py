@@ -63,9 +63,9 @@ class Outbox:
         store = Store(self.settings)
         day = datetime.now(UTC).date() - timedelta(days=1)
         noon = midnight(day) + timedelta(hours=12)
-        land_rows(
-            store, self.ledger, [row(n, timestamp=noon, receivedAt=noon) for n in range(ROWS)], "events"
-        )
+        if not self.ledger.known_days("events"):
+            rows = [row(n, timestamp=noon, receivedAt=noon) for n in range(ROWS)]
+            land_rows(store, self.ledger, rows, "events")
         asked = {"startDate": str(day), "endDate": str(day), **values}
         job = request_export(self.settings, store, self.ledger, asked, now=self.clock(), created_by="command")
         run_job(self.settings, store, self.ledger, job.id, 1, clock=self.clock)
