@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from export_pipeline.delivery.outbox import Courier
+from export_pipeline_tests.api.conftest import Serving
 from export_pipeline_tests.delivery.outboxes import Outbox
 from export_pipeline_tests.delivery.receivers import Received, receiver
 from export_pipeline_tests.system import program
@@ -157,3 +160,51 @@ def test_the_public_node_packages_agree(package: str, sent: dict[str, Sent], tmp
     aged = dict(request.headers)
     _age(aged, b"")
     assert not verified(usual.secret, aged, request.body)
+
+
+def test_the_readme_s_receiver_fetches_and_checks_what_it_is_told_of(
+    serving: Serving, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    origin = f"http://localhost:{port}"
+    api = serving(tmp_path / "home", webhook_allow=origin)
+    section = (RECEIVERS.parents[1] / "README.md").read_text().split("## Webhooks and e-mail")[1]
+    lines = section.split("```sh\n")[1].split("```")[0].replace("http://localhost:9000", origin)
+    lines = lines.replace(" 9000", f" {port}")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "docs").symlink_to(RECEIVERS.parent)
+    with subprocess.Popen(
+        [
+            "bash",
+            "-euc",
+            lines.replace("WEBHOOK_SECRET=$SECRET python3", "WEBHOOK_SECRET=$SECRET exec python3"),
+        ],
+        cwd=tmp_path,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "EXPORT_PIPELINE_HOME": str(api.settings.root),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as receiving:
+        try:
+            while not _listens(port):
+                assert receiving.poll() is None, receiving.communicate()
+                time.sleep(0.05)
+            job = api.complete()
+            settings = api.settings.model_copy(update={"public_url": api.url})
+            assert Courier(settings, api.ledger).deliver_due() == 1
+            assert receiving.stdout is not None
+            said = receiving.stdout.readline()
+        finally:
+            receiving.kill()
+    assert said == f"{job['jobId']}/{job['files'][0]['name']}: {job['rowCount']} rows, verified\n"
+    assert (tmp_path / job["jobId"] / job["files"][0]["name"]).stat().st_size == job["files"][0]["bytes"]
+    assert api.ledger.messages.list()[0][0].state == "success"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
