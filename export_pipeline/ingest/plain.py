@@ -8,6 +8,7 @@ with the same row.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import duckdb
 import numpy as np
@@ -27,6 +28,9 @@ LEARN_ABOVE = 1 / 32
 
 MAX_KEY_LISTS, MAX_FORMS = 4, 24
 """How many lists of top-level keys, and forms of ``data``, are compared with; the most frequent ones."""
+
+MAX_KEYS = 32
+"""An object with more keys has no common form: what it is compared with must stay small."""
 
 NO_FORM = -1
 """What ``unknown_keys`` is for a line of no known form."""
@@ -72,9 +76,9 @@ class PlainForms:
             from sample_lines group by all""").fetchall()
         self._connection.unregister("sample_lines")
         for keys, inner, count in seen:
-            if keys and len(set(keys)) == len(keys):
+            if _can_be_common(keys):
                 self._key_lists[tuple(keys)] += count
-            if inner and len(set(inner)) == len(inner) and self._form(tuple(inner)):
+            if _can_be_common(inner) and self._form(tuple(inner)):
                 self._forms[tuple(inner)] += count
         self._patterns = list(self._current())
 
@@ -84,8 +88,8 @@ class PlainForms:
         found = []
         for keys, _ in self._key_lists.most_common(MAX_KEY_LISTS):
             line = patterns.members((key, values.get(key, patterns.NESTED)) for key in keys)
-            if line:
-                found.append((rf"^{line}\r?\n$", len(set(keys) - values.keys())))
+            if line and _can_be_searched(pattern := rf"^{line}\r?\n$"):
+                found.append((pattern, len(set(keys) - values.keys())))
         return found
 
     def _form(self, keys: tuple[str, ...]) -> str | None:
@@ -96,3 +100,15 @@ class PlainForms:
         return patterns.members(
             (key, patterns.or_null(patterns.OF_TYPE[kind])) for key, kind in zip(keys, types, strict=True)
         )
+
+
+def _can_be_common(keys: Sequence[str] | None) -> bool:
+    return bool(keys) and len(set(keys or ())) == len(keys or ()) <= MAX_KEYS
+
+
+def _can_be_searched(pattern: str) -> bool:
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid:
+        return False  # many forms of many keys are more than a search takes
+    return True

@@ -93,3 +93,12 @@ def test_a_line_that_could_be_rejected_for_its_form_has_no_known_form(
     line = compact(LINE)
     assert right in line
     assert mark([line] * 100 + [line.replace(right, wrong, 1)]) == [0] * 100 + [NO_FORM]
+
+
+@pytest.mark.parametrize(("keys", "length"), [(20, 5), (20, 2000), (3000, 5)])
+def test_lines_of_very_many_forms_are_no_failure(mark: Mark, keys: int, length: int) -> None:
+    names = [[f"{n}_{key}".ljust(length, "x") for key in range(keys)] for n in range(60)]
+    odd = [{**LINE, "data": dict.fromkeys(each, 1)} for each in names]
+    known = mark([compact(LINE)] * 100 + [compact(line) for line in odd])
+    assert known[:100] in ([0] * 100, [NO_FORM] * 100)
+    assert set(known[100:]) <= {0, NO_FORM}
