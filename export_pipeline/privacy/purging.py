@@ -56,18 +56,24 @@ def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now
     needles = erasing.needles
     _sweep(settings, store, ledger, now)
     _wait_for(_attempts(settings))
-    archives = sum(_expired(settings, ledger, needles, now))
+    counts = {"accessExports": 0, "quarantine": 0, "ledger": 0}
+    counts |= ledger.erasures.step(erasing.id, PURGE) or {}
+
+    def note(name: str, more: int) -> None:
+        # At once, so that what an attempt that dies has cleared is counted.
+        counts[name] += more
+        ledger.erasures.note(erasing.id, PURGE, counts, now)
+
+    for archives in _expired(settings, ledger, needles, now):
+        note("accessExports", archives)
     reach(settings, "erasure.expired")
     with quiet(settings, store, ledger, now):
-        lines = sum(_clean(settings, path, needles) for path in _quarantined(settings))
-    texts = ledger.replace_texts(needles.replace)
+        for path in _quarantined(settings):
+            if lines := _clean(settings, path, needles):
+                note("quarantine", lines)
+    note("ledger", ledger.replace_texts(needles.replace))
     reach(settings, "erasure.replaced")
     ledger.empty_log()
-    earlier = ledger.erasures.step(erasing.id, PURGE) or {}
-    counts = {"accessExports": archives, "quarantine": lines, "ledger": texts}
-    # What an attempt that died had cleared is counted with it, as far as it could tell.
-    counts = {name: count + earlier.get(name, 0) for name, count in counts.items()}
-    ledger.erasures.note(erasing.id, PURGE, counts, now)
     return counts
 
 
