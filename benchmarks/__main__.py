@@ -21,6 +21,7 @@ NAMES = (
     "arriving",
     "person",
     "privacy",
+    "erasure",
     "backfill",
     "on_demand",
     "api",

@@ -24,7 +24,7 @@ def run(plan: Plan) -> list[Section]:
     """From the request to the published archive, beside only selecting the rows from every file."""
     base = sampled_day(plan.inputs, plan.small_rows)
     given = many_days(plan.inputs, base, plan.person_days, plan.rows_a_day, DAY)
-    _link(given)
+    link(given)
     home, user = str(given.home), typical_user(given)
     calls = {
         "access export": lambda: measure(access_export, home=home, user=user),
@@ -51,7 +51,7 @@ def access_export(home: str, user: str) -> tuple[int, int]:
     return job.rows or 0, job.withheld or 0
 
 
-def _link(given: Input) -> None:
+def link(given: Input) -> None:
     """Link every user to the devices of their events, once."""
     store = Store(given.settings)
     if store.files(TABLE_OF[LINKS]):
