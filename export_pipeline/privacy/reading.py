@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import duckdb
 
-from export_pipeline.errors import DamagedData, ExportPipelineError
+from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
 from export_pipeline.exports.publishing import scratch, sweep
 from export_pipeline.settings import Settings
 
@@ -17,17 +17,14 @@ ATTEMPTS = 4
 SCRATCH = "read-"
 _FOLDER = "privacy"
 _MEMORY = "512MB"
+_FULL = ("No space left", "max_temp_directory_size")
 
 T = TypeVar("T")
 
 
 @contextmanager
 def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of its own, its zone UTC; closed when the block ends.
-
-    Raises:
-        StorageFull: if there is no room for what does not fit into memory.
-    """
+    """A connection of its own, its zone UTC; closed when the block ends."""
     with (
         scratch(settings.tmp / _FOLDER, SCRATCH) as spill,
         duckdb.connect(
@@ -52,14 +49,17 @@ def planned_again(read: Callable[[], T]) -> T:
 
     Raises:
         DamagedData: if a file cannot be read each time.
+        StorageFull: if there is no room for what does not fit into memory.
     """
     for _ in range(ATTEMPTS):
         try:
             return read()
-        except (duckdb.IOException, duckdb.InvalidInputException):
-            continue
         except duckdb.Error as error:
             # DuckDB's own text can quote values of rows, which no exception may show.
-            kind = type(error).__name__
-        raise ExportPipelineError(f"what is stored of people could not be read ({kind})")
+            unreadable = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
+            full, kind = any(sign in str(error) for sign in _FULL), type(error).__name__
+        if full:
+            raise StorageFull("no room is left to read what is held of people; free some and try again")
+        if not unreadable:
+            raise ExportPipelineError(f"what is stored of people could not be read ({kind})")
     raise DamagedData("a store file cannot be read; it is missing or is not what was written")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import settings as trying
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from export_pipeline.delivery.checking import verify_file
-from export_pipeline.errors import Conflict, DamagedData, InvalidRequest, NotFound
+from export_pipeline.errors import Conflict, DamagedData, InvalidRequest, NotFound, StorageFull
 from export_pipeline.exports import parse_request, verify, write_export
 from export_pipeline.exports.archives import archive_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.privacy import archive as writing
 from export_pipeline.privacy.access import Access, clear_access, request_access
+from export_pipeline.privacy.reading import planned_again
 from export_pipeline.retention import retain
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
@@ -38,7 +40,8 @@ from export_pipeline_tests.privacy.people import (
     links,
 )
 from export_pipeline_tests.privacy.process import die
-from export_pipeline_tests.rows import NOON, row
+from export_pipeline_tests.rows import NOON, row, table
+from export_pipeline_tests.work import counted_steps
 
 TYPES = {"events": "engagement", "quality": "quality", "ads": "ad"}
 
@@ -273,6 +276,51 @@ def test_a_damaged_store_file_ends_the_job_with_a_reason(
     with pytest.raises(DamagedData):
         access.collect(job.id)
     assert ledger.jobs.get(job.id, NOW).error_code == "INTERNAL_ERROR"
+
+
+def test_a_store_file_that_is_merged_away_meanwhile_is_planned_again(
+    land: Land, access: Access, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land([row(n, userId="ada") for n in range(9)])
+    as_it_is, gone = Store.files_of_users, ["/merged/away.parquet"]
+
+    def planned(self: Store, *arguments: Any) -> list[str]:
+        return [*as_it_is(self, *arguments), *(gone.pop() for _ in gone[:1])]
+
+    monkeypatch.setattr(Store, "files_of_users", planned)
+    assert access.make("ada", "command").rows == 9
+    assert not gone
+
+
+def test_rows_of_a_batch_that_is_not_committed_are_not_shown(
+    land: Land, made: Made, store: Store, ledger: Ledger
+) -> None:
+    land([row(1, userId="ada")])
+    batch = ledger.take_batch("events", "landing", ["b.jsonl"], NOON)
+    rows = [row(2, userId="ada", batchSequence=batch.sequence)]
+    store.append("engagement_events", [table(rows)], {"batch": batch.id})
+    assert [each["eventId"] for each in made("ada").rows()] == ["evt_00000001"]
+
+
+def test_python_does_no_more_for_more_rows(land: Land, access: Access) -> None:
+    def steps(rows: int, user: str) -> int:
+        land([row(n, userId=user, eventId=f"{user}{n:06}") for n in range(rows)])
+        access.make(user, "command")
+        with counted_steps() as work:
+            access.make(user, "command")
+        return work.steps
+
+    few, many = steps(20, "ada"), steps(4000, "bob")
+    assert many < few * 1.3
+
+
+def test_a_full_disk_is_said() -> None:
+    def read() -> None:
+        raise duckdb.IOException("IO Error: Could not write file: No space left on device: ada")
+
+    with pytest.raises(StorageFull) as said:
+        planned_again(read)
+    assert "ada" not in said.value.message
 
 
 def test_only_access_exports_are_made(access: Access, settings: Settings, ledger: Ledger) -> None:
