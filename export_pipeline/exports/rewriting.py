@@ -37,7 +37,7 @@ from export_pipeline.exports.making import workers, write_manifest
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.onefile import one_file_bytes
 from export_pipeline.exports.publishing import publish, room, scratch
-from export_pipeline.exports.readback import row_blocks
+from export_pipeline.exports.readback import digest, row_blocks
 from export_pipeline.exports.request import FORMATS, Filters, check_compression, check_format
 from export_pipeline.exports.scanning import LineScan
 from export_pipeline.exports.service import job_of, lock_name
@@ -273,6 +273,9 @@ def _rewritten(
     """Make the export in ``folder`` again as ``final``; None if nothing of ``edit`` is in it."""
     if not _holds(folder, before, edit):
         return None
+    for file in before.files:
+        if digest(folder / file.name) != file.sha256:
+            raise DamagedData(f"{file.name} of {before.export_id} is not what was published")
     shape = Shape(
         check_format(before.format),
         check_compression(before.compression),

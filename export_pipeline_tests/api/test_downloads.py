@@ -19,6 +19,9 @@ import requests
 
 from export_pipeline.days import utc_now
 from export_pipeline.exports import verify
+from export_pipeline.exports.editing import Edit
+from export_pipeline.exports.rewriting import rewrite_job
+from export_pipeline.privacy.matching import Needles
 from export_pipeline.sizes import size
 from export_pipeline_tests.api.conftest import ROWS, Api, Serving
 from export_pipeline_tests.api.test_exports import EXPORT, refused
@@ -155,6 +158,23 @@ def test_revoking_needs_the_right_to_write(api: Api) -> None:
     assert api.post(path, key=reader).status_code == 200
     assert refused(api.post(path, key=reader, json={"revokePrevious": True})) == (403, "FORBIDDEN", "scope")
     assert refused(api.post(path, json={"revokePrevious": 1})) == (400, "VALIDATION_ERROR", "revokePrevious")
+
+
+def test_a_link_leads_to_the_files_of_a_job_that_were_made_again(api: Api) -> None:
+    status = api.complete(dataTypes=["ads", "events"], format="csv")
+    user = "user_00000001"
+    edit = Edit([user], Needles([user]), Needles([user]))
+    [_] = rewrite_job(
+        api.settings, api.ledger, status["jobId"], edit, lambda day: day.data_version, now=utc_now()
+    )
+    answer = fetched(status["downloadUrl"])
+    assert user.encode() not in answer.content
+    assert answer.headers["ETag"] != f'"{status["files"][0]["sha256"]}"'
+    again = api.status(status["jobId"])
+    assert (again["bytes"], again["expiresAt"]) == (len(answer.content), status["expiresAt"])
+    assert again["rowCount"] == status["rowCount"] * 4 // 5
+    manifest = fetched(status["manifestUrl"]).json()
+    assert (manifest["version"], manifest["replaces"]["rowsRemoved"]) == (2, status["rowCount"] // 5)
 
 
 def test_only_a_complete_job_has_links(api: Api) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import multiprocessing
 import re
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.errors import DamagedData
 from export_pipeline.exports import DailyExport, Manifest, daily_folder, export_day, verify
 from export_pipeline.exports.editing import Edit
 from export_pipeline.exports.manifest import DayEntry, from_json
 from export_pipeline.exports.rewriting import Rewritten, rewrite_all, rewrite_daily, rewrite_job
-from export_pipeline.exports.service import clear, request_export, run_job
+from export_pipeline.exports.service import clear, lock_name, request_export, run_job
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.privacy.matching import Needles
@@ -238,6 +240,40 @@ def test_every_export_is_found_and_the_job_list_shows_the_new_files(tmp_path: Pa
     assert home.rewrite_all() == []
     clear(home.settings, home.ledger, LATER)
     assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
+
+
+def test_files_being_made_again_are_left_alone_until_it_is_said_which_are_shown(tmp_path: Path) -> None:
+    home = Home(tmp_path, of_everybody(per_day=9))
+    job = home.job()
+    shown = home.shown(job.id)
+    made = shown.with_name(f"{job.id}-v2")
+    shutil.copytree(shown, made)
+    with home.ledger.lock(lock_name(job.id)):
+        clear(home.settings, home.ledger, NOW)
+        assert made.is_dir()
+    clear(home.settings, home.ledger, NOW)
+    assert (shown.is_dir(), made.is_dir()) == (True, False)
+
+
+def test_an_id_in_the_filter_of_an_export_goes_from_its_manifest(tmp_path: Path) -> None:
+    home = Home(tmp_path, [row(n) for n in range(9)])
+    job = home.job(filters={"contentIds": ["vid_1", USER]})
+    [done] = home.rewrite_all()
+    assert done.manifest.content_ids == ("vid_1", "[erased]")
+    assert USER not in (home.shown(job.id) / "manifest.json").read_text()
+    assert verify(home.shown(job.id)).problems == ()
+
+
+def test_damaged_files_are_named_and_left_as_they_are(tmp_path: Path) -> None:
+    home = Home(tmp_path, of_everybody())
+    export = home.daily("csv")
+    part = max(export.path.rglob("part-*"))
+    part.write_bytes(gzip.compress(gzip.decompress(part.read_bytes()).replace(b"ios", b"web")))
+    with pytest.raises(
+        DamagedData, match=r"events/part-\d+\.csv\.gz of exp_events_csv_20261120_v1 is not what"
+    ):
+        home.rewrite_all()
+    assert [path.name for path in export.path.parent.iterdir()] == ["v1"]
 
 
 def test_files_that_no_complete_job_shows_are_removed(tmp_path: Path) -> None:
