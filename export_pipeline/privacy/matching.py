@@ -7,6 +7,7 @@ as ``impression``, says nothing but as the value of a key ``userId`` or ``device
 a decimal number are no match.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -91,6 +92,16 @@ class Needles:
         """How many matches ``content`` holds."""
         return len(self.spans(content))
 
+    def anywhere(self, content: Content) -> NDArray[np.int64]:
+        """Where the plain ids that no number could be begin in ``content``, whatever their neighbours.
+
+        For bytes in which values stand next to each other without anything between.
+        """
+        hits = self._exact.hits(content)
+        telling = (hits.expressions < self._long) & ~np.array(self._digits, bool)[hits.expressions]
+        starts: NDArray[np.int64] = hits.ends[telling] - self._lengths[hits.expressions[telling]]
+        return starts
+
     def spans(self, content: Content) -> Spans:
         """Where ``content`` holds matches."""
         view = np.frombuffer(content, np.uint8)
@@ -158,6 +169,11 @@ class Needles:
                 chunk = pc.replace_with_mask(chunk, mask, pa.array(new, kind).cast(chunk.type))
             chunks.append(chunk)
         return pa.chunked_array(chunks, values.type), replaced
+
+    def redacted(self, text: str) -> str:
+        """``text`` with ``[erased]`` for every match, fit to be shown."""
+        said: bytes = self.replace(pa.array([os.fsencode(text)]))[0][0].as_py()
+        return said.decode("utf-8", "backslashreplace")
 
     def _judged(self, view: NDArray[np.uint8], hits: Hits, low: Spans, high: Spans, *, fields: bool) -> Spans:
         """The matches among ``hits``, each of which stands in a text of its own, ``view[low:high]``.

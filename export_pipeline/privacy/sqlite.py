@@ -1,0 +1,156 @@
+"""Searching SQLite databases in use: every value of every table, and what is left in pages nobody uses.
+
+The write-ahead log is put back into the database first. A read transaction keeps the file as it is meanwhile.
+Values are searched as values; freed space, where values stand next to each other without anything between,
+is searched for ids whatever their neighbours.
+"""
+
+import sqlite3
+import struct
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from export_pipeline.privacy.containers import packed
+from export_pipeline.privacy.searching import WINDOW_BYTES, Search, Unsearchable
+
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""What is appended to a database's name to name the files that belong to it."""
+
+_BUSY_SECONDS = 30
+_TRUNCATE_TRIES = 20
+_TRUNCATE_PAUSE = 0.25
+_ROWS = 2000
+_LEAVES, _INNER = (10, 13), (2, 5)
+
+
+def search_database(path: Path, search: Search) -> None:
+    """Search the database at ``path`` and the files that belong to it.
+
+    Raises:
+        FileNotFoundError: if it is gone.
+        Unsearchable: if it is no database, or locked for too long.
+    """
+    if not path.stat().st_size:
+        return
+    try:
+        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True)) as connection:
+            connection.isolation_level = None
+            connection.text_factory = bytes
+            connection.execute(f"pragma busy_timeout = {_BUSY_SECONDS * 1000}")
+            _put_log_back(connection)
+            connection.execute("begin")
+            _values(connection, search)
+            _pages(path, search)
+            connection.execute("rollback")
+    except sqlite3.Error as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from None
+        raise Unsearchable(f"it cannot be read as a SQLite database ({type(error).__name__})") from None
+    for suffix in COMPANIONS:
+        _companion(path.with_name(path.name + suffix), search)
+
+
+def _put_log_back(connection: sqlite3.Connection) -> None:
+    # Whoever reads an older state holds the log up; what is then left of it is searched as it is.
+    for _ in range(_TRUNCATE_TRIES):
+        if not connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+            return
+        time.sleep(_TRUNCATE_PAUSE)
+
+
+def _values(connection: sqlite3.Connection, search: Search) -> None:
+    schema = connection.execute("select type, name, sql from sqlite_master").fetchall()
+    search.values(pa.array([text for row in schema for text in row if text], pa.large_binary()))
+    for kind, name, _ in schema:
+        if kind != b"table":
+            continue
+        rows = connection.execute('select * from "' + name.decode().replace('"', '""') + '"')
+        while some := rows.fetchmany(_ROWS):
+            values = [value for row in some for value in row if isinstance(value, bytes)]
+            unpacked = [text for value in values if (text := packed(value)) is not None]
+            search.values(pa.array(values + unpacked, pa.large_binary()))
+
+
+def _companion(path: Path, search: Search) -> None:
+    # Its pages may be old ones, so that no reading of the database tells what stands in them.
+    try:
+        with open(path, "rb") as file:
+            search.text(file.read)
+            file.seek(0)
+            while content := file.read(WINDOW_BYTES):
+                search.remains(content, lambda _: True)
+    except FileNotFoundError:
+        return
+
+
+def _pages(path: Path, search: Search) -> None:
+    with open(path, "rb") as file:
+        header = file.read(100)
+        if len(header) < 100:
+            return
+        size: int = _u16(header, 16)
+        pages = _Pages(
+            1 << 16 if size == 1 else size, _free_pages(file, header, 1 << 16 if size == 1 else size)
+        )
+        file.seek(0)
+        first = 0
+        while content := file.read(max(WINDOW_BYTES // pages.size, 1) * pages.size):
+            search.remains(content, partial(pages.is_unused, content, first))
+            first += len(content) // pages.size
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """The pages of a database file: their size, and the numbers, from 0, of those that are free."""
+
+    size: int
+    free: frozenset[int]
+
+    def is_unused(self, content: bytes, first: int, offset: int) -> bool:
+        """Whether nothing in use stands at ``offset`` of ``content``, whose first page is ``first``."""
+        number, at = offset // self.size, offset % self.size
+        if first + number in self.free:
+            return True
+        page = content[number * self.size : (number + 1) * self.size]
+        head = 100 if first + number == 0 else 0
+        if page[head] not in (*_LEAVES, *_INNER):
+            return False
+        cells_begin = _u16(page, head + 5) or 1 << 16
+        pointers_end = head + (8 if page[head] in _LEAVES else 12) + 2 * _u16(page, head + 3)
+        if pointers_end <= at < cells_begin:
+            return True
+        block, seen = _u16(page, head + 1), 0
+        while block and block + 4 <= self.size and seen < self.size:
+            if block <= at < block + _u16(page, block + 2):
+                return True
+            block, seen = _u16(page, block), seen + 1
+        return False
+
+
+def _free_pages(file: IO[bytes], header: bytes, size: int) -> frozenset[int]:
+    free: set[int] = set()
+    trunk = _u32(header, 32)
+    while trunk and trunk - 1 not in free:
+        free.add(trunk - 1)
+        file.seek((trunk - 1) * size)
+        page = file.read(size)
+        if len(page) < size:
+            break
+        count = min(_u32(page, 4), size // 4 - 2)
+        free.update(number - 1 for number in struct.unpack(f">{count}I", page[8 : 8 + 4 * count]))
+        trunk = _u32(page, 0)
+    return frozenset(free)
+
+
+def _u16(content: bytes, at: int) -> int:
+    return int.from_bytes(content[at : at + 2], "big")
+
+
+def _u32(content: bytes, at: int) -> int:
+    return int.from_bytes(content[at : at + 4], "big")
