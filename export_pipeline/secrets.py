@@ -3,6 +3,7 @@
 import os
 import uuid
 from contextlib import suppress
+from pathlib import Path
 
 from export_pipeline.files import flush
 from export_pipeline.settings import Settings
@@ -10,9 +11,14 @@ from export_pipeline.settings import Settings
 KEY_BYTES = 32
 
 
+def path_of(settings: Settings, name: str) -> Path:
+    """Where the key called ``name`` is, once it is made."""
+    return settings.root / "secrets" / f"{name}.key"
+
+
 def key(settings: Settings, name: str) -> bytes:
     """The 32 random bytes of the key called ``name``; whoever asks first at the same time gets the same."""
-    path = settings.root / "secrets" / f"{name}.key"
+    path = path_of(settings, name)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

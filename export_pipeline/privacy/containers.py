@@ -60,8 +60,7 @@ def read(file: IO[bytes], name: str, search: Search, *, cut_off: bool = False, d
     if reader is None:
         (search.lines if name.endswith(".jsonl") else search.text)(file.read)
         return
-    search.text(file.read)
-    file.seek(0)
+    before = search.found
     try:
         reader(file, name, search, depth)
     except EOFError:
@@ -79,6 +78,10 @@ def read(file: IO[bytes], name: str, search: Search, *, cut_off: bool = False, d
             raise
         # The text of an error may quote what is in the file.
         raise Unsearchable(f"it cannot be decoded ({type(error).__name__})") from None
+    if search.found.matches + search.found.later == before.matches + before.later:
+        # Nothing in what it says; then neither in what it does not say, such as statistics or gaps.
+        file.seek(0)
+        search.text(file.read)
 
 
 class _Decoded(io.RawIOBase):
@@ -171,7 +174,8 @@ def _zip(file: IO[bytes], _name: str, search: Search, depth: int) -> None:
 def _parquet(file: IO[bytes], _name: str, search: Search, _depth: int) -> None:
     with pq.ParquetFile(file) as plain:
         metadata, schema = plain.metadata, plain.schema_arrow
-        _footer(metadata, search)
+    said = [text for pair in (metadata.metadata or {}).items() for text in pair]
+    search.values(pa.array(said, pa.binary()))
     names = [field.name for field in schema if holds_text(field.type)]
     if not names or not metadata.num_rows:
         return
@@ -186,24 +190,6 @@ def _parquet(file: IO[bytes], _name: str, search: Search, _depth: int) -> None:
     with pq.ParquetFile(file, read_dictionary=narrow) as parquet:
         for batch in parquet.iter_batches(_ROWS, columns=wanted, use_threads=False):
             search.rows(batch)
-
-
-def _footer(metadata: pq.FileMetaData, search: Search) -> None:
-    """Key-value metadata, and the least and greatest value of each column."""
-    said: list[bytes] = []
-    for key, value in (metadata.metadata or {}).items():
-        said += [key, value]
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            if (
-                chunk.physical_type.endswith("BYTE_ARRAY")
-                and chunk.is_stats_set
-                and chunk.statistics.has_min_max
-            ):
-                for bound in (chunk.statistics.min, chunk.statistics.max):
-                    said.append(bound if isinstance(bound, bytes) else str(bound).encode())
-    search.values(pa.array(said, pa.binary()))
 
 
 def _avro(file: IO[bytes], _name: str, search: Search, _depth: int) -> None:

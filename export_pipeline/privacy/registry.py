@@ -12,7 +12,7 @@ from pathlib import Path
 from export_pipeline.privacy import containers, sqlite
 from export_pipeline.privacy.searching import Search
 from export_pipeline.store.store import NAMESPACE
-from export_pipeline.store.tables import TABLES
+from export_pipeline.store.tables import ALL_TABLES
 
 Reader = Callable[[Path, Search], None]
 
@@ -72,7 +72,7 @@ PLACES: Sequence[Place] = (
             _decoded,
             unfinished=True,
         )
-        for table in TABLES
+        for table in ALL_TABLES
     ),
     Place("landing", r"landing/.+", _landed, unfinished=True, arrivals=True),
     Place("quarantine", rf"quarantine/(?:[^/]+/)+(?:[^/]+\.parquet|{_TEMPORARY})", _decoded, unfinished=True),

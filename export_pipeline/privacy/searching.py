@@ -165,8 +165,10 @@ class Search:
                 return size, none
             times = np.bincount(entries, minlength=len(column.dictionary))
             codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
-            counts = np.where(column.indices.is_valid().to_numpy(zero_copy_only=False), times[codes], 0)
-            return size, np.repeat(np.arange(len(column)), counts)
+            known = column.indices.is_valid().to_numpy(zero_copy_only=False)
+            # An entry that no row has is still there.
+            self._note(0, int(times.sum() - times[np.unique(codes[known])].sum()))
+            return size, np.repeat(np.arange(len(column)), np.where(known, times[codes], 0))
         if _is_text(kind):
             if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
                 column = column.cast(pa.large_binary())

@@ -8,7 +8,7 @@ is searched for ids whatever their neighbours.
 import sqlite3
 import struct
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ COMPANIONS = ("-wal", "-shm", "-journal")
 """What is appended to a database's name to name the files that belong to it."""
 
 _BUSY_SECONDS = 30
-_TRUNCATE_TRIES = 20
+_TRUNCATE_TRIES = 12
 _TRUNCATE_PAUSE = 0.25
 _ROWS = 2000
 _LEAVES, _INNER = (10, 13), (2, 5)
@@ -42,8 +42,8 @@ def search_database(path: Path, search: Search) -> None:
         with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True)) as connection:
             connection.isolation_level = None
             connection.text_factory = bytes
-            connection.execute(f"pragma busy_timeout = {_BUSY_SECONDS * 1000}")
             _put_log_back(connection)
+            connection.execute(f"pragma busy_timeout = {_BUSY_SECONDS * 1000}")
             connection.execute("begin")
             _values(connection, search)
             _pages(path, search)
@@ -58,9 +58,11 @@ def search_database(path: Path, search: Search) -> None:
 
 def _put_log_back(connection: sqlite3.Connection) -> None:
     # Whoever reads an older state holds the log up; what is then left of it is searched as it is.
+    connection.execute("pragma busy_timeout = 0")
     for _ in range(_TRUNCATE_TRIES):
-        if not connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
-            return
+        with suppress(sqlite3.OperationalError):
+            if not connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+                return
         time.sleep(_TRUNCATE_PAUSE)
 
 
