@@ -86,3 +86,9 @@ class DamagedData(ExportPipelineError):
 
 class StorageFull(TransientError):
     """No room is left where files are written."""
+
+
+class NotProven(ExportPipelineError):
+    """Something of an erased person is left, or some of what is stored could not be searched."""
+
+    code = "NOT_PROVEN"

@@ -1,11 +1,12 @@
-"""Commands about one person: ``users export``; those that erase are in ``erasing``."""
+"""Commands about one person: ``users export``; those that erase and prove it are in ``erasing`` and
+``proving``."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from export_pipeline.cli import erasing
+from export_pipeline.cli import erasing, proving
 from export_pipeline.cli.output import Output, json_option, pass_output
 
 
@@ -61,7 +62,7 @@ def _one(user: str | None, from_stdin: bool) -> str:
     return given[0]
 
 
-for command in erasing.COMMANDS:
+for command in (*erasing.COMMANDS, *proving.COMMANDS):
     users.add_command(command)
 
 COMMANDS = (users,)

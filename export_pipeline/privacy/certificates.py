@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from export_pipeline import secrets
-from export_pipeline.errors import InvalidRequest
+from export_pipeline.errors import Conflict, InvalidRequest
 from export_pipeline.files import to_json, write_atomically
 from export_pipeline.settings import Settings
 
@@ -50,10 +50,14 @@ def canonical(document: Document) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def deployment_key(settings: Settings) -> bytes | None:
-    """The public key, 32 bytes, of this deployment; None if it never signed anything."""
+def deployment_key(settings: Settings) -> bytes:
+    """The public key, 32 bytes, of this deployment.
+
+    Raises:
+        Conflict: if it never signed anything.
+    """
     if not secrets.path_of(settings, KEY).exists():
-        return None
+        raise Conflict("this deployment never issued a certificate; give the public key of the one that did")
     return Ed25519PrivateKey.from_private_bytes(secrets.key(settings, KEY)).public_key().public_bytes_raw()
 
 

@@ -18,6 +18,7 @@ from export_pipeline.ledger import Erasure, Ledger
 from export_pipeline.ledger.erasures import COMPLETE
 from export_pipeline.privacy.erasing_store import erase_store
 from export_pipeline.privacy.passes import LOCK
+from export_pipeline.privacy.proving import certify, scan
 from export_pipeline.privacy.purging import purge
 from export_pipeline.privacy.restating import rewrite_exports
 from export_pipeline.privacy.suppressing import Counts, resolve_people
@@ -35,6 +36,8 @@ STEPS: Mapping[str, Step] = {
     "erase_store": erase_store,
     "rewrite_exports": rewrite_exports,
     "purge": purge,
+    "scan": scan,
+    "certify": certify,
 }
 """The steps by name, in order; each gives its counts."""
 

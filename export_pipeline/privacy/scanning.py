@@ -49,10 +49,11 @@ def scan_root(settings: Settings, erased: Erased, places: Sequence[Place] = PLAC
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Both None: the file is gone."""
+    """Neither ``found`` nor ``problem``: the file is gone. ``lasting``: waiting does not solve it."""
 
     found: Found | None = None
     problem: str | None = None
+    lasting: bool = False
 
 
 class _Scan:
@@ -97,9 +98,9 @@ class _Scan:
     def _search(self, file: Entry) -> _Outcome:
         place = owner(file.path, self._places)
         if place is None:
-            return _Outcome(problem="nobody accounts for this file")
+            return _Outcome(problem="nobody accounts for this file", lasting=True)
         if place.reader is None:
-            return _Outcome(problem=f"the place {place.name} has no reader")
+            return _Outcome(problem=f"the place {place.name} has no reader", lasting=True)
         if belongs_to_database(file.path):
             return _Outcome(Found(files=1))
         search = Search(self._erased, place.arrivals and file.changed > self._erased.at.timestamp())
@@ -118,9 +119,7 @@ class _Scan:
         place = owner(file.path, self._places)
         if outcome.found is not None:
             self._add(place.name if place else NAMES, outcome.found)
-        elif outcome.problem is None or (
-            patient and place and place.unfinished and time.time() - file.modified < _FRESH_SECONDS
-        ):
+        elif outcome.problem is None or (patient and not outcome.lasting and _is_being_written(file, place)):
             return False
         else:
             self._problem(file.path, outcome.problem)
@@ -132,3 +131,7 @@ class _Scan:
 
     def _problem(self, path: str, problem: str) -> None:
         self.problems.append(f"{self._erased.needles.redacted(path)}: {problem}")
+
+
+def _is_being_written(file: Entry, place: Place | None) -> bool:
+    return place is not None and place.unfinished and time.time() - file.modified < _FRESH_SECONDS

@@ -119,7 +119,7 @@ def test_an_id_in_the_name_of_a_file_or_folder_is_found(here):
     assert scan(here).places["names"].matches == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(-60, 60), st.sampled_from([1, 2]))
 def test_an_id_across_the_edge_of_a_window_is_found_once(distance, windows):
     before = windows * WINDOW_BYTES + distance

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -103,7 +104,8 @@ def of_parquet(content: bytes) -> Iterator[tuple[str, bytes]]:
         for pair in (file.metadata.metadata or {}).items():
             yield from (("metadata", each) for each in pair)
         for column in file.schema_arrow.names:
-            values = file.read([column]).column(0).unique().to_pylist()
+            read = file.read([column]).column(0)
+            values = (read if pa.types.is_nested(read.type) else read.unique()).to_pylist()
             yield f"column {column}", b"\n".join(text for value in values for _, text in leaves("", value))
 
 
