@@ -18,7 +18,7 @@ from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.errors import Conflict, NotFound, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.archives import FOLDER, read_manifest
-from export_pipeline.exports.making import Waiting
+from export_pipeline.exports.making import PUBLISHING, Waiting
 from export_pipeline.exports.publishing import room
 from export_pipeline.exports.service import explained, lock_name
 from export_pipeline.faults import reach
@@ -33,8 +33,6 @@ from export_pipeline.store import Store
 
 MOST_AT_ONCE = 2
 """Archives made side by side."""
-PUBLISHING = "publishing"
-"""The lock under which it is certain that no erasure has changed what is about to be published."""
 
 _ERASURES = "erasures"
 _EXPECTED = timedelta(seconds=10)
