@@ -236,6 +236,13 @@ class Erasures:
             )
             return tuple(map(self._opened, connection.execute(query).scalars()))
 
+    def gone_on_with(self, request: Erasure) -> tuple[Erasure, ...]:
+        """The failed requests for the same person that this one goes on with, oldest first."""
+        same = and_(erasures.c.subject == request.subject, erasures.c.number < request.number)
+        before = self._found(same)
+        done = max((each.number for each in before if each.state == COMPLETE), default=0)
+        return tuple(each for each in before if each.state == FAILED and each.number > done)
+
     def keep_subject(self, request_id: str, subject: Subject) -> None:
         """Keep what was found out about the person, encrypted; what tells it is erased later."""
         with self._engine.begin() as connection:

@@ -1,6 +1,7 @@
 """Requests to erase people: how they are made, what is told of them, and what they would do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,28 +60,33 @@ def shown(ledger: Ledger, request: Erasure) -> dict[str, Any]:
     return document
 
 
-def rows_removed(ledger: Ledger, request: Erasure) -> Mapping[str, int]:
-    """The rows removed for a request, by store; of exports and what is beside, those of its pass."""
-    if request.pass_id is None:
-        return {}
-    removed = {
-        table: what.removed.get(request.id, 0) for table, what in erased(ledger, request.pass_id).items()
-    }
-    steps = ledger.erasures.steps(request.pass_id)
-    if PURGE in steps:
-        removed["exports"] = sum(export["rowsRemoved"] for export in rewritten(ledger, request.pass_id))
-        removed["accessExports"] = steps[PURGE]["accessExports"]
-        removed["quarantine"] = steps[PURGE]["quarantine"]
-    return removed
+def rows_removed(ledger: Ledger, request: Erasure) -> dict[str, int]:
+    """The rows removed for a request, by store; of exports and what is beside, those of its pass.
+
+    What requests for the same person had removed before they failed is counted with it.
+    """
+    removed = Counter[str]()
+    for each in (*ledger.erasures.gone_on_with(request), request):
+        if each.pass_id is not None:
+            for table, what in erased(ledger, each.pass_id).items():
+                removed[table] += what.removed.get(each.id, 0)
+            steps = ledger.erasures.steps(each.pass_id)
+            if PURGE in steps:
+                removed["exports"] += sum(done["rowsRemoved"] for done in rewritten(ledger, each.pass_id))
+                removed["accessExports"] += steps[PURGE]["accessExports"]
+                removed["quarantine"] += steps[PURGE]["quarantine"]
+    return dict(removed)
 
 
-def ids_replaced(ledger: Ledger, request: Erasure) -> Mapping[str, int]:
-    """The ids taken out of the rows of others in a request's pass, by store."""
-    if request.pass_id is None:
-        return {}
-    replaced = {table: what.replaced for table, what in erased(ledger, request.pass_id).items()}
-    steps = ledger.erasures.steps(request.pass_id)
-    if PURGE in steps:
-        replaced["exports"] = sum(export["idsReplaced"] for export in rewritten(ledger, request.pass_id))
-        replaced["ledger"] = steps[PURGE]["ledger"]
+def ids_replaced(ledger: Ledger, request: Erasure) -> dict[str, int]:
+    """The ids taken out of the rows of others, by store, counted as ``rows_removed`` counts."""
+    replaced = Counter[str]()
+    for each in (*ledger.erasures.gone_on_with(request), request):
+        if each.pass_id is not None:
+            for table, what in erased(ledger, each.pass_id).items():
+                replaced[table] += what.replaced
+            steps = ledger.erasures.steps(each.pass_id)
+            if PURGE in steps:
+                replaced["exports"] += sum(done["idsReplaced"] for done in rewritten(ledger, each.pass_id))
+                replaced["ledger"] += steps[PURGE]["ledger"]
     return {store: ids for store, ids in replaced.items() if ids}
