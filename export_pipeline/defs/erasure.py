@@ -29,7 +29,7 @@ LONGEST_SECONDS = 6 * 3600
 MOST_RUNS = 6
 """Runs for a request after which it is given up, those that died before they began included."""
 
-RETRY_SECONDS = 5
+RETRY_SECONDS = 2
 """After how long a step that may work the next time is taken again; later the next time."""
 
 _DESCRIPTIONS = {

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from export_pipeline.days import utc_now
+from export_pipeline.privacy.erasing import STEPS, take_step
 from export_pipeline_tests.api.conftest import Api, Serving
 
 USER, OTHER = "user_00000002", "user_00000003"
@@ -20,6 +21,12 @@ def officer(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Api:
     return api
 
 
+def work(api: Api, request_id: str) -> None:
+    """Work on a request as Dagster's run does."""
+    for name in STEPS:
+        take_step(api.settings, api.store, api.ledger, request_id, name, utc_now())
+
+
 def status(api: Api, request_id: str) -> dict[str, Any]:
     data: dict[str, Any] = api.get(f"/v1/users/erasures/{request_id}").json()["data"]
     return data
@@ -30,6 +37,25 @@ def asked(api: Api, *user_ids: object, **more: Any) -> dict[str, Any]:
     assert answer.status_code == 202, answer.text
     data: dict[str, Any] = answer.json()["data"]
     return data
+
+
+def test_two_people_are_erased_and_each_request_has_its_certificate(officer: Api) -> None:
+    data = asked(officer, USER, OTHER)
+    assert [request["status"] for request in data["requests"]] == ["queued", "queued"]
+    assert "requestId" not in data
+    first, second = (request["requestId"] for request in data["requests"])
+    waiting = status(officer, first)
+    assert (waiting["status"], waiting["rowsRemoved"]) == ("queued", {})
+    assert officer.get(f"/v1/users/erasures/{first}/certificate").status_code == 409
+    work(officer, first)
+    for request_id in (first, second):
+        shown = status(officer, request_id)
+        assert shown["status"] == "complete"
+        assert shown["rowsRemoved"]["engagement_events"] > 0
+        certificate = officer.session.get(
+            shown["certificateUrl"], headers={"Authorization": f"Bearer {officer.key}"}
+        )
+        assert certificate.json()["requestId"] == request_id
 
 
 def test_a_person_named_twice_is_one_request(officer: Api) -> None:
