@@ -19,10 +19,11 @@ from export_pipeline.privacy.passes import Pass, under_way
 from export_pipeline.privacy.suppressing import Counts
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
+from export_pipeline.store.days import AGGREGATES, erase_mentions
 from export_pipeline.store.erasing import Edit, Erased, erase, erased_by, forget_replaced
 from export_pipeline.store.maintenance import LOCK as MAINTENANCE
 from export_pipeline.store.maintenance import Removed
-from export_pipeline.store.tables import TABLES, target_of
+from export_pipeline.store.tables import METRICS_TABLE, TABLES, target_of
 
 
 def step_of(table: str) -> str:
@@ -51,12 +52,16 @@ def erase_store(settings: Settings, store: Store, ledger: Ledger, request_id: st
             for table in TABLES:
                 removed += forget_replaced(store, table)
                 reach(settings, "erasure.forgotten")
+        with ledger.lock(AGGREGATES):
+            # Nobody's rows are in there, but a content may have the id of a person for its name.
+            replaced = erase_mentions(store, METRICS_TABLE, edit.mentions)
+            removed += forget_replaced(store, METRICS_TABLE)
     files = {"files": removed.files, "bytes": removed.bytes}
     ledger.erasures.note(erasing.id, ERASE_STORE, files, now)
     done = erased(ledger, erasing.id)
     return {
         **{table: what.rows for table, what in done.items()},
-        "idsReplaced": sum(what.replaced for what in done.values()),
+        "idsReplaced": sum(what.replaced for what in done.values()) + replaced,
         "daysChanged": sum(len(what.days) for what in done.values()),
         "filesRemoved": removed.files,
     }

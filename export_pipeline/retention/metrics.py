@@ -29,7 +29,7 @@ from export_pipeline.retention.cells import DayRows, cells_sql
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet
 from export_pipeline.store import Store
-from export_pipeline.store.days import replace_day
+from export_pipeline.store.days import AGGREGATES, replace_day
 from export_pipeline.store.tables import METRICS_SCHEMA, METRICS_TABLE
 
 DEFINITION = 1
@@ -37,7 +37,6 @@ DEFINITION = 1
 
 ATTEMPTS = 4
 MEMORY = "600MB"
-LOCK = "metrics"
 SHOWN_DAYS = 30
 TOP_CONTENTS = 10
 
@@ -84,7 +83,7 @@ def compute_day(
         StorageFull: if there is no room.
     """
     began = time.monotonic()
-    with ledger.lock(LOCK):
+    with ledger.lock(AGGREGATES):
         versions, sources = _look(settings, store, ledger, day, now)
         if not again and ledger.keeping.metrics().get(day) == versions:
             return DayMetrics(day, _cells(store, day), False, time.monotonic() - began, versions)

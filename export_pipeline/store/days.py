@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -17,8 +18,12 @@ from pyiceberg.table import Table
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
 from export_pipeline.settings import Settings
+from export_pipeline.store.erasing import Mentions
 from export_pipeline.store.maintenance import Removed, expire_snapshots
 from export_pipeline.store.store import Store, local_path, retrying
+
+AGGREGATES = "metrics"
+"""The lock held by whoever computes aggregates, or takes something out of them."""
 
 _EPOCH = date(1970, 1, 1)
 _ALL_OLDER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -63,6 +68,42 @@ def replace_day(store: Store, table: str, day: date, rows: pa.Table, properties:
                 snapshot.append_data_file(file)
 
     retrying(commit)
+
+
+def erase_mentions(store: Store, table: str, mentions: Mentions) -> int:
+    """Replace ids of people in the texts of a table that holds no rows of people, in one commit; how many.
+
+    Files that held them are on disk until ``forget_replaced``. Memory holds a file at a time.
+    """
+    loaded = store.table(table)
+    arrow = schema_to_pyarrow(loaded.schema(), include_field_ids=False)
+    old: list[DataFile] = []
+    new: list[DataFile] = []
+    replaced = 0
+    for file in _live(loaded):
+        rows, found = pq.read_table(local_path(file.file_path), partitioning=None), 0
+        for place, name in enumerate(rows.column_names):
+            if pa.types.is_large_string(arrow.field(name).type):
+                values, count = mentions.replace(rows[name].cast(pa.large_string()))
+                rows, found = rows.set_column(place, name, values), found + count
+        if found:
+            replaced += found
+            old.append(file)
+            new += _dataframe_to_data_files(loaded.metadata, rows.cast(arrow), loaded.io)
+    for file in new:
+        flush(local_path(file.file_path))
+
+    def commit() -> None:
+        current = store.table(table)
+        with current.transaction() as transaction, transaction.update_snapshot().overwrite() as snapshot:
+            for file in old:
+                snapshot.delete_data_file(file)
+            for file in new:
+                snapshot.append_data_file(file)
+
+    if replaced:
+        retrying(commit)
+    return replaced
 
 
 def held_before(store: Store, table: str, before: date) -> Dropped:

@@ -57,3 +57,18 @@ def test_metrics_of_days_that_are_gone_stay_as_they_were(
     assert ago(90) not in due_metrics(settings, ledger, tomorrow, lambda _: ())
     assert cells(settings, store, ago(90)) == before
     assert before
+
+
+def test_a_content_named_like_the_person_loses_its_name_in_metrics_that_stay(
+    settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    plays = [play(USER, f"user_0000002{n}") for n in range(5)]
+    land_rows(store, ledger, plays, "events")
+    compute_day(settings, store, ledger, DAY, NOW)
+    assert (USER, "ios") in cells(settings, store, DAY)
+    erase(settings, store, ledger)
+    found = cells(settings, store, DAY)
+    assert found["[erased]", "ios"]["uniqueViewers"] == 5
+    assert found["a", "ios"]["plays"] == 7
+    files = list((settings.store / "export_pipeline" / "daily_metrics").rglob("*.parquet"))
+    assert not [path for path in files if USER.encode() in path.read_bytes()]
