@@ -8,12 +8,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
-import duckdb
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.inputs import DATA_TYPE, Input, deployment, sampled_day
 from benchmarks.measuring import alternate, measure, typical
@@ -22,19 +22,18 @@ from benchmarks.report import Section, at_least
 from benchmarks.writers import ours
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.encoding import lines
+from export_pipeline.exports.ordering import blocks, decoded, dictionaries
 from export_pipeline.exports.request import FORMATS, Filters, Format, check_format
 from export_pipeline.exports.scanning import Scan, connection
 from export_pipeline.exports.spans import Span, member, spans
-from export_pipeline.exports.windows import condition, plan_day
+from export_pipeline.exports.windows import plan_day
 from export_pipeline.ledger import Ledger
-from export_pipeline.sql import parquet, quoted
 from export_pipeline.store import Store
-from export_pipeline.store.tables import arrow_schema
 
-STAGES = ("decode", "format", "compress", "order", "spans decode")
+STAGES = ("decode", "format", "compress", "spans decode", "blocks")
+"""Blocks are rows in order: their decoding is part of them."""
+
 SAMPLED_SPANS = 12
-_BATCH_ROWS = 8192
-_ORDER = "order by"
 _WANTED_SHARE = 70
 
 
@@ -83,7 +82,7 @@ def _section(plan: Plan, given: Input, format: str) -> Section:
         ["decode, alone", f"{alone['decode']:.2f}"],
         ["format, alone", f"{alone['format']:.2f}"],
         ["compress, alone", f"{alone['compress']:.2f}"],
-        ["order (no part of the limit)", f"{alone['order']:.2f}"],
+        ["order (no part of the limit)", f"{max(0.0, alone['blocks'] - alone['spans decode']):.2f}"],
         [
             "row groups decoded again for the next window (no part of the limit)",
             f"{max(0.0, alone['spans decode'] - alone['decode']):.2f}",
@@ -116,57 +115,39 @@ def stages(home: str, day: str, format: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as spill:
         scan = Scan(DATA_TYPE, when, tuple(files), look.watermark, Filters(), spill)
         seconds = dict.fromkeys(STAGES, 0.0)
-        seconds["decode"] = _decode(parquet(files), connection(spill), {})
         plan = plan_day(scan, settings.window_rows)
         every = list(spans(scan, plan.windows, check_format(format), "gzip"))
+        with _counted(seconds, "decode"):
+            for file in files:
+                parts = pq.ParquetFile(file, read_dictionary=dictionaries(DATA_TYPES[DATA_TYPE]))
+                for group in range(parts.num_row_groups):
+                    parts.read_row_group(group, use_threads=False)
         chosen = every[:: max(1, len(every) // SAMPLED_SPANS)]
         rows = sum(_rest(span, check_format(format), seconds) for span in chosen)
     scale = plan.rows / rows
     return {name: value * (1 if name == "decode" else scale) for name, value in seconds.items()}
 
 
-def _decode(source: str, reader: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any]) -> float:
-    # A count is answered from the file's statistics; these need each value, and do next to nothing with it.
-    used = {pa.string(): "sum(strlen({}))", pa.timestamp("us", "UTC"): "bit_xor(epoch_us({}))"}
-    columns = ", ".join(
-        used.get(column.type, "sum({})").format(quoted(column.name)) for column in arrow_schema(DATA_TYPE)
-    )
-    began = time.process_time()
-    reader.execute(f"select {columns} from {source}", dict(parameters)).fetchall()
-    return time.process_time() - began
-
-
 def _rest(span: Span, format: Format, seconds: dict[str, float]) -> int:
-    """Add the seconds of the stages after decoding for the rows of ``span``; how many they are.
-
-    Formatting is what it adds to decoding, as rows from Parquet reach it in another form than those of a
-    table, dictionaries and all; ordering is what it adds to both.
-    """
-    reader = connection(span.scan.spill)
-    wanted, conditions = condition(span.windows)
-    source, parameters = (
-        f"(from {span.scan.source()} where {wanted})",
-        {**span.scan.parameters(), **conditions},
-    )
-    query = lines(DATA_TYPE, format, source, span.windows[0].begin, span.windows[-1].end)
-    unordered, found, _ = query.rpartition(_ORDER)
-    assert found, "the query is expected to end with its order"
-    decoding = _decode(source, reader, parameters)
-    formatting, _ = _read(reader.sql(unordered, params=parameters))
-    ordering, batches = _read(reader.sql(query, params=parameters))
-    content = b"".join(memoryview(batch.column("line").buffers()[2]) for batch in batches)
+    """Add the seconds of the stages after decoding for the rows of ``span``; how many they are."""
+    with _counted(seconds, "spans decode"):
+        found = sum(len(rows) for rows in decoded(span.scan, span.windows))
+    with _counted(seconds, "blocks"):
+        tables = list(blocks(span.scan, span.windows))
+    with _counted(seconds, "format"):
+        made = [
+            line for rows in tables for line in lines(DATA_TYPE, format, rows, connection(span.scan.spill))
+        ]
+    content = b"".join(memoryview(each.buffers()[2]) for each in made)
     length = -(-len(content) // len(span.windows))
-    began = time.process_time()
-    for start in range(0, len(content), length):
-        member(content[start : start + length])
-    seconds["compress"] += time.process_time() - began
-    seconds["spans decode"] += decoding
-    seconds["format"] += max(0.0, formatting - decoding)
-    seconds["order"] += max(0.0, ordering - formatting)
-    return sum(batch.num_rows for batch in batches)
+    with _counted(seconds, "compress"):
+        for start in range(0, len(content), length):
+            member(content[start : start + length])
+    return found
 
 
-def _read(relation: duckdb.DuckDBPyRelation) -> tuple[float, list[pa.RecordBatch]]:
+@contextmanager
+def _counted(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = time.process_time()
-    batches = list(relation.to_arrow_reader(_BATCH_ROWS))
-    return time.process_time() - began, batches
+    yield
+    seconds[stage] += time.process_time() - began

@@ -1,24 +1,48 @@
-"""The line of a row, as SQL text derived from the catalogue (contract, section 3).
+"""The lines of rows, derived from the catalogue (contract, section 3).
 
-Owns what JSONL and CSV look like. A query made here yields each row's finished line, newline
-included, so that the buffer DuckDB hands over is the content of the file.
+Owns what JSONL looks like, and how lines of either format are put together: from pieces that are the same in
+all rows, pieces that are one of few, and pieces of each row, joined by Arrow so that the bytes of its
+arrays are the content of the file.
 """
 
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import cache
 
-from export_pipeline.days import midnight
-from export_pipeline.events.catalogue import DATA_TYPES, DataType, Event, Field
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export_pipeline.events.catalogue import DATA_TYPES, Field
+from export_pipeline.exports import cells
+from export_pipeline.exports.evaluating import evaluated
 from export_pipeline.exports.request import Format
-from export_pipeline.sql import literal, quoted
 
-_LATENESS_SECONDS = 600
-"""How long after a window most of its rows have been received; later ones take a slower path."""
+JOINED_ROWS = 4096
+"""Lines made at once; their memory is used again for the next ones."""
 
-_NUMBER = r"-?[0-9][0-9.eE+-]*"
-_SAFE_TEXT = r'"[^"\\,=+\-@\x00-\x1f][^"\\,\x00-\x1f]*"'
-_NEEDS_QUOTES = '[",\\r\\n]'
-_FORMULA = r"^([=+\-@\t\r])"
+_TEXT = pa.large_string()
+_EPOCH = date(1970, 1, 1)
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A piece of every line: the text of each row or, with ``places``, where in ``texts`` it is."""
+
+    texts: pa.Array
+    places: npt.NDArray[np.integer] | None = None
+
+    def of(self, begin: int, end: int) -> pa.Array:
+        if self.places is None:
+            return self.texts.slice(begin, end - begin)
+        return self.texts.take(pa.array(self.places[begin:end]))
+
+
+_Piece = str | _Column
 
 
 def header(data_type: str, format: Format) -> bytes:
@@ -28,198 +52,183 @@ def header(data_type: str, format: Format) -> bytes:
     return (",".join(DATA_TYPES[data_type].csv_columns) + "\n").encode()
 
 
-def lines(data_type: str, format: Format, source: str, begin: datetime, end: datetime) -> str:
-    """A query for the lines of ``source``'s rows, in export order.
+def lines(
+    data_type: str, format: Format, rows: pa.Table, connection: duckdb.DuckDBPyConnection
+) -> Iterator[pa.LargeStringArray]:
+    """The line of each of ``rows``, newline included, a few thousand at a time.
 
     Args:
-        source: a table expression with the columns of the data type's table.
-        begin, end: instants of one day between which all the rows lie.
-
-    The columns are ``line`` and ``us``, the row's instant in microseconds since 1970. The query
-    needs the tables of ``scanning.connection``.
+        rows: the incoming fields of the data type, texts as such or as dictionaries; at least one row.
+        connection: evaluates what Arrow has no function for.
     """
-    kind = DATA_TYPES[data_type]
-    day = midnight(begin.date())
-    day_second = int(day.timestamp())
-    first = int(begin.timestamp()) - day_second
-    last = int(end.timestamp()) - day_second
-    inner = f"select * from {source}" if format == "jsonl" else _csv_source(kind, source)
-    line = _json_line(kind, day) if format == "jsonl" else _csv_line(kind, day)
-    return f"""
-        select {line} as line, epoch_us(r.timestamp) as us
-        from ({inner}) r
-        join (from clock where second between {first} and {last}) happened
-            on happened.second = (epoch_us(r.timestamp) // 1000000 - {day_second})::integer
-        join fraction happened_ms on happened_ms.ms = (epoch_ms(r.timestamp) % 1000)::integer
-        left join (from clock where second between {first} and {last + _LATENESS_SECONDS}) received
-            on received.second = epoch_us(r.receivedAt) // 1000000 - {day_second}
-        join fraction received_ms on received_ms.ms = (epoch_ms(r.receivedAt) % 1000)::integer
-        order by r.timestamp, r.eventId"""
-
-
-def lines_of_days(data_type: str, source: str) -> str:
-    """The same query for JSON Lines of rows of any days; slower, and needs no tables."""
-    return f"""
-        select {_json_line(DATA_TYPES[data_type], None)} as line, epoch_us(r.timestamp) as us
-        from {source} r order by r.timestamp, r.eventId"""
-
-
-def _instant(field: Field, day: datetime | None) -> list[str]:
-    column = f"r.{quoted(field.name)}"
-    if day is None:
-        text = f"strftime(make_timestamp(epoch_us({column})), '%Y-%m-%dT%H:%M:%S')"
-        fraction = f"lpad((epoch_ms({column}) % 1000)::varchar, 3, '0')"
-        return [text, f"case when {fraction} = '000' then 'Z' else concat('.', {fraction}, 'Z') end"]
-    # Formatting by lookup costs a third of strftime, which is left to what was received much later.
-    date = literal(day.strftime("%Y-%m-%dT"))
-    if field.name == "timestamp":
-        return [date, "happened.hms", "happened_ms.text"]
-    late = f"strftime(make_timestamp(epoch_us({column})), '%Y-%m-%dT%H:%M:%S')"
-    return [
-        f"case when received.hms is null then {late} else concat({date}, received.hms) end",
-        "received_ms.text",
-    ]
-
-
-def _json_line(kind: DataType, day: datetime | None) -> str:
-    pieces: list[str] = []
-    for position, field in enumerate(kind.row_fields):
-        column = f"r.{quoted(field.name)}"
-        pieces.append(literal(("," if position else "{") + f'"{field.name}":'))
-        if field.datetime:
-            pieces += ["'\"'", *_instant(field, day), "'\"'"]
-        elif field.name == "dataType":
-            pieces.append(literal(f'"{kind.name}"'))
-        elif field.type == "object":
-            pieces.append(column)
-        elif field.nullable:
-            pieces.append(f"coalesce(to_json({column})::varchar, 'null')")
+    pieces: list[_Piece] = []
+    for position, field in enumerate(DATA_TYPES[data_type].row_fields):
+        between = "," if position else ""
+        if format == "jsonl":
+            pieces.append((between or "{") + f'"{field.name}":')
+            pieces += _json(data_type, field, rows, connection)
         else:
-            pieces.append(f"to_json({column})")
-    return f"concat({', '.join(_merged([*pieces, literal('}' + chr(10))]))})"
+            pieces.append(between)
+            pieces += _csv(data_type, field, rows, connection)
+    folded = list(_folded([*pieces, "}\n" if format == "jsonl" else "\n"]))
+    for begin in range(0, len(rows), JOINED_ROWS):
+        end = min(begin + JOINED_ROWS, len(rows))
+        texts = [pa.scalar(p, _TEXT) if isinstance(p, str) else p.of(begin, end) for p in folded]
+        yield pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))
 
 
-def _csv_source(kind: DataType, source: str) -> str:
-    """The rows with ``plain``, no text column needs care, and ``known``, the texts of a plain ``data``."""
-    texts = [f"{quoted(f.name)}" for f in kind.incoming_fields if _is_free_text(f)]
-    together = f"concat({', '.join(texts)})"
-    harmless = [f"not contains(texts, {character})" for character in ("','", "'\"'", "chr(10)", "chr(13)")]
-    # In byte order all that can begin a formula, and the empty text, lies outside these ranges.
-    begins = [f"coalesce({t} >= 'A' or ({t} >= '0' and {t} < ':'), true)" for t in texts]
-    known = " ".join(
-        f"when event = {literal(event.name)} and {_is_plain_data(event)} then {_texts_of(event)}"
-        for event in kind.events
-    )
-    return (
-        f"select *, {' and '.join(harmless + begins)} as plain, case {known} end as known "
-        f"from (select *, {together} as texts from {source})"
-    )
+def _json(
+    data_type: str, field: Field, rows: pa.Table, connection: duckdb.DuckDBPyConnection
+) -> Sequence[_Piece]:
+    if field.name == "dataType":
+        return [f'"{data_type}"']
+    values = rows[field.name].combine_chunks()
+    if field.datetime:
+        return ['"', *_instant(values), '"']
+    if field.type == "object":
+        return [_Column(values.cast(_TEXT))]
+    if field.type == "number":
+        return [
+            _Column(
+                evaluated(
+                    connection, "select coalesce(to_json(value)::varchar, 'null') from given", value=values
+                )
+            )
+        ]
+    texts, places = _texts(values)
+    if _has_any(texts, '"\\', controls=True):
+        escaped = evaluated(connection, "select to_json(value)::varchar from given", value=texts)
+        return [_Column(*_or(escaped, places, "null"))]
+    if places is None:
+        return ['"', _Column(texts), '"']
+    return [_Column(*_or(_joined('"', texts, '"'), places, "null"))]
 
 
-def _is_free_text(field: Field) -> bool:
-    closed = field.values or field.name in ("event", "dataType")
-    return field.type == "string" and not field.datetime and not closed
+def _csv(
+    data_type: str, field: Field, rows: pa.Table, connection: duckdb.DuckDBPyConnection
+) -> Sequence[_Piece]:
+    if field.name == "dataType":
+        return [data_type]
+    values = rows[field.name].combine_chunks()
+    if field.datetime:
+        return _instant(values)
+    if field.type == "object":
+        query = cells.of_data(DATA_TYPES[data_type])
+        return [_Column(evaluated(connection, query, event=rows["event"].combine_chunks(), data=values))]
+    if field.type == "number":
+        return [
+            _Column(
+                evaluated(connection, "select coalesce(to_json(value)::varchar, '') from given", value=values)
+            )
+        ]
+    texts, places = _texts(values)
+    if _has_any(texts, ',"\r\n') or _begins_unlike_plain(texts):
+        texts = evaluated(connection, f"select {cells.of_text('value')} from given", value=texts)
+    return [_Column(*_or(texts, places, ""))]
 
 
-def _is_plain_data(event: Event) -> str:
-    """Whether ``data`` holds only fields of the event, and nothing that needs quotes or a prefix."""
-    if not event.fields:
-        return "data = '{}'"
-    names = "|".join(field.name for field in event.fields)
-    value = f"(?:{_NUMBER}|{_SAFE_TEXT}|true|false|null)"
-    pair = f'"(?:{names})":{value}'
-    return f"regexp_matches(data, {literal(f'^{{(?:{pair}(?:,{pair})*)?}}$')})"
+def _texts(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.integer] | None]:
+    """The texts of a column and, if it is a dictionary of them, each row's place; null is after the last."""
+    if not pa.types.is_dictionary(values.type):
+        if not values.null_count:
+            return values.cast(_TEXT), None
+        values = values.dictionary_encode()
+    texts = values.dictionary.cast(_TEXT)
+    return texts, values.indices.fill_null(len(texts)).to_numpy()
 
 
-def _texts_of(event: Event) -> str:
-    if not event.fields:
-        return "[]::varchar[]"
-    return f"json_extract_string(data, {_paths(tuple(field.name for field in event.fields))})"
+def _or(
+    texts: pa.Array, places: npt.NDArray[np.integer] | None, null: str
+) -> tuple[pa.Array, npt.NDArray[np.integer] | None]:
+    return texts if places is None else pa.concat_arrays([texts, pa.array([null], _TEXT)]), places
 
 
-def _paths(names: tuple[str, ...]) -> str:
-    return f"[{', '.join(literal(f'$.{name}') for name in names)}]"
+def _instant(values: pa.Array) -> Sequence[_Piece]:
+    # Clocks are looked up: to format each costs several times as much.
+    us = values.cast(pa.int64()).to_numpy()
+    day, within = np.divmod(us, _DAY_US)
+    seconds, rest = np.divmod(within, 1_000_000)
+    clock = _Column(_clock(), seconds), _Column(_fractions(), rest // 1000)
+    first, last = int(day.min()), int(day.max())
+    if first == last:
+        return [_date(first), *clock]
+    days, places = np.arange(first, last + 1), day - first
+    if len(days) > len(day):
+        days, places = np.unique(day, return_inverse=True)
+    return [_Column(pa.array(map(_date, days.tolist()), _TEXT), places), *clock]
 
 
-def _csv_line(kind: DataType, day: datetime) -> str:
-    def cells(fields: tuple[Field, ...], care: bool) -> str:
-        pieces: list[str] = []
-        for field in fields:
-            column = f"r.{quoted(field.name)}"
-            if field.datetime:
-                pieces += _instant(field, day)
-            elif field.name == "dataType":
-                pieces.append(literal(kind.name))
-            elif field.type == "number":
-                pieces.append(f"to_json({column})")
-            else:
-                pieces.append(_text_cell(column) if care and _is_free_text(field) else column)
-            pieces.append("','")
-        return f"concat({', '.join(_merged(pieces[:-1]))})"
-
-    def either(fields: tuple[Field, ...]) -> str:
-        return f"case when r.plain then {cells(fields, False)} else {cells(fields, True)} end"
-
-    at = [field.name for field in kind.row_fields].index("data")
-    before, after = kind.row_fields[:at], kind.row_fields[at + 1 :]
-    return f"concat({either(before)}, ',', {_data_cells(kind)}, ',', {either(after)}, {literal(chr(10))})"
-
-
-def _data_cells(kind: DataType) -> str:
-    branches = " ".join(
-        f"when r.event = {literal(event.name)} then {_plain_cells(kind, event)}" for event in kind.events
-    )
-    return f"case when r.known is null then {_any_cells(kind)} else case {branches} end end"
-
-
-def _plain_cells(kind: DataType, event: Event) -> str:
-    places = {field.name: place for place, field in enumerate(event.fields, start=1)}
-    pieces: list[str] = []
-    for name in kind.data_fields:
-        if name in places:
-            pieces.append(f"r.known[{places[name]}]")
-        pieces.append("','")
-    return f"concat({', '.join(_merged(pieces))})"
+def _date(day: int) -> str:
+    return f"{_EPOCH + timedelta(days=day)}T"
 
 
 @cache
-def _any_cells(kind_or_name: DataType) -> str:
-    """The cells of any ``data`` whatever, ``data.extra`` included."""
-    names = kind_or_name.data_fields
-    text = _text_cell("json_extract_string(j, '$')")
-    cell = (
-        f"case when j is null or j::varchar = 'null' then '' "
-        f"when starts_with(j::varchar, '\"') then {text} else {_quoted_if_needed('j::varchar')} end"
-    )
-    nothing = literal("{" + ",".join(f'"{name}":null' for name in names) + "}")
-    extra = f"json_merge_patch(r.data, {nothing})::varchar"
-    return (
-        f"concat(array_to_string(list_transform("
-        f"json_extract(r.data, {_paths(names)}), lambda j: {cell}), ','), "
-        f"',', case when {extra} = '{{}}' then '' else {_quoted_if_needed(extra)} end)"
-    )
+def _clock() -> pa.Array:
+    seconds = np.arange(86_400).astype("M8[s]").astype(str)
+    return pa.array([text[11:] for text in seconds.tolist()], _TEXT)
 
 
-def _text_cell(text: str) -> str:
-    """A text as a cell: a formula is defused, an empty text is told from null, quotes where needed."""
-    defused = f"regexp_replace({text}, {literal(_FORMULA)}, '''\\1')"
-    return (
-        f"case when {text} is null then '' when {text} = '' then '\"\"' else {_quoted_if_needed(defused)} end"
-    )
+@cache
+def _fractions() -> pa.Array:
+    return pa.array(["Z", *(f".{millisecond:03d}Z" for millisecond in range(1, 1000))], _TEXT)
 
 
-def _quoted_if_needed(text: str) -> str:
-    quotes = f"concat('\"', replace({text}, '\"', '\"\"'), '\"')"
-    return f"case when regexp_matches({text}, {literal(_NEEDS_QUOTES)}) then {quotes} else {text} end"
-
-
-def _merged(pieces: list[str]) -> list[str]:
-    """The arguments of ``concat`` with neighbouring constants made one."""
-    merged: list[str] = []
+def _folded(pieces: Sequence[_Piece]) -> Iterator[_Piece]:
+    """The same lines from fewer pieces: constants are made part of their neighbours, where those are few."""
+    text, held = "", None
     for piece in pieces:
-        constant = piece.startswith("'") and piece.endswith("'")
-        if constant and merged and merged[-1].startswith("'"):
-            merged[-1] = merged[-1][:-1] + piece[1:]
+        if isinstance(piece, str):
+            text += piece
+        elif piece.places is None:
+            yield from _put_together(held, text)
+            yield piece
+            text, held = "", None
+        elif held is None:
+            text, held = "", _Column(_joined(text, piece.texts, ""), piece.places)
         else:
-            merged.append(piece)
-    return merged
+            yield from _put_together(held, text)
+            text, held = "", piece
+    yield from _put_together(held, text)
+
+
+def _put_together(column: _Column | None, text: str) -> Iterator[_Piece]:
+    if column:
+        yield _Column(_joined("", column.texts, text), column.places)
+    elif text:
+        yield text
+
+
+def _joined(before: str, texts: pa.Array, after: str) -> pa.Array:
+    if not before and not after:
+        return texts
+    around = pa.scalar(before, _TEXT), texts, pa.scalar(after, _TEXT)
+    return pc.binary_join_element_wise(*around, pa.scalar("", _TEXT))
+
+
+def _has_any(texts: pa.Array, characters: str, controls: bool = False) -> bool:
+    """Whether one of ``characters``, or a control character, is anywhere in the texts."""
+    octets = _octets(texts)
+    found = controls and bool((octets < ord(" ")).any())
+    return found or any(bool((octets == ord(character)).any()) for character in characters)
+
+
+def _begins_unlike_plain(texts: pa.Array) -> bool:
+    """Whether a text is empty, or begins with anything but a letter or a digit."""
+    offsets = _offsets(texts)
+    if not len(texts):
+        return False
+    if (offsets[1:] == offsets[:-1]).any():
+        return True
+    return not _PLAIN[np.frombuffer(texts.buffers()[2], np.uint8)[offsets[:-1]]].all()
+
+
+_PLAIN = np.array([chr(octet).isalnum() and octet < 128 for octet in range(256)])
+
+
+def _octets(texts: pa.Array) -> npt.NDArray[np.uint8]:
+    offsets, content = _offsets(texts), texts.buffers()[2]
+    return np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]] if content else np.empty(0, np.uint8)
+
+
+def _offsets(texts: pa.Array) -> npt.NDArray[np.int64]:
+    return np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]

@@ -11,9 +11,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from export_pipeline.days import midnight
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
+from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import encoding
 from export_pipeline.exports.request import Filters, Format
 from export_pipeline.sql import parquet
@@ -61,9 +63,17 @@ class Scan:
                 conditions.append(f"{column} in (select unnest(${column}::varchar[]))")
         return f"(from {parquet(self.files)} where {' and '.join(conditions)})"
 
-    def lines(self, format: Format, source: str, begin: datetime, end: datetime) -> str:
-        """A query for the lines of the rows of ``source``; see ``encoding.lines``."""
-        return encoding.lines(self.data_type, format, source, begin, end)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of its files that are read."""
+        fields = DATA_TYPES[self.data_type].incoming_fields
+        return (*(field.name for field in fields), "batchSequence")
+
+    def lines(
+        self, format: Format, rows: pa.Table, connection: duckdb.DuckDBPyConnection
+    ) -> Iterator[pa.LargeStringArray]:
+        """The line of each of ``rows``, a table of those columns; see ``encoding.lines``."""
+        return encoding.lines(self.data_type, format, rows, connection)
 
     def parameters(self) -> Mapping[str, list[str]]:
         """The values of the filters, by the names that ``source`` uses."""
@@ -83,9 +93,16 @@ class LineScan(Scan):
         """A table expression with those columns."""
         return f"(from {parquet(self.files)})"
 
-    def lines(self, format: Format, source: str, begin: datetime, end: datetime) -> str:
-        """A query for the lines, in export order."""
-        return f"select line, epoch_us(timestamp) as us from {source} order by timestamp, eventId"
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those columns."""
+        return "timestamp", "eventId", "line"
+
+    def lines(
+        self, format: Format, rows: pa.Table, connection: duckdb.DuckDBPyConnection
+    ) -> Iterator[pa.LargeStringArray]:
+        """The lines of ``rows`` as they are."""
+        yield rows["line"].combine_chunks()
 
 
 def instant(moment: datetime) -> str:
@@ -99,7 +116,7 @@ def between(begin: datetime, end: datetime) -> str:
 
 
 def connection(spill: str) -> duckdb.DuckDBPyConnection:
-    """This thread's connection: one DuckDB thread, bounded memory, small tables to format clocks by.
+    """This thread's connection: one DuckDB thread and bounded memory.
 
     What does not fit into memory goes to the folder ``spill``; DuckDB cannot change it once used, so
     another folder is another connection.
@@ -108,15 +125,6 @@ def connection(spill: str) -> duckdb.DuckDBPyConnection:
     if held is None or held[0] != spill:
         made = duckdb.connect(config={"threads": 1, "memory_limit": _MEMORY, "temp_directory": spill})
         made.execute("set timezone = 'UTC'")
-        made.execute(
-            "create table clock as select i::integer as second, "
-            "strftime(make_timestamp(i * 1000000), '%H:%M:%S') as hms from range(86400) t(i)"
-        )
-        made.execute(
-            "create table fraction as select i::integer as ms, "
-            "case when i = 0 then 'Z' else concat('.', lpad(i::varchar, 3, '0'), 'Z') end as text "
-            "from range(1000) t(i)"
-        )
         held = _local.held = (spill, made)
     return held[1]
 
@@ -132,7 +140,7 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     try:
         yield connection(scan.spill)
-    except duckdb.Error as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         _local.held = None
         if "No space left" in str(error) or "max_temp_directory_size" in str(error):
             raise StorageFull(f"no room is left in {Path(scan.spill).name} to sort {scan.day}") from None

@@ -7,28 +7,30 @@ path, and so runs as well in another process or on another machine that sees the
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
+import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from isal import isal_zlib
 
-from export_pipeline.days import midnight
+from export_pipeline.exports.ordering import blocks
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.scanning import Scan, reading
-from export_pipeline.exports.windows import Window, condition
+from export_pipeline.exports.windows import Window
 
 SPAN_WINDOWS: Mapping[Format, int] = {"jsonl": 2, "csv": 3}
-"""Windows read by one query; no part of the bytes. More would decode each row group and plan fewer
-times, and hold more bytes in memory."""
+"""Windows read together; no part of the bytes. More would decode row groups and, for CSV, plan queries
+fewer times, and hold more rows in memory."""
 
 LARGEST_BYTES = 1 << 26
 """Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
 
-_BATCH_ROWS = 8192
-_LEVEL = 2
+_LEVEL = 1
 _GZIP = 31
 _local = threading.local()
+
+Longs = npt.NDArray[np.int64]
 
 
 class RowsChanged(Exception):
@@ -86,32 +88,31 @@ def encode(span: Span) -> list[EncodedWindow]:
         RowsChanged: if there are not as many rows as planned.
         FileGone, DamagedData, StorageFull: see ``scanning.reading``.
     """
-    scan = span.scan
-    wanted, parameters = condition(span.windows)
-    source = f"(from {scan.source()} where {wanted})"
-    query = scan.lines(span.format, source, *_bounds(span.windows[0].begin, span.windows[-1].end))
-    with reading(scan) as connection:
-        relation = connection.sql(query, params={**scan.parameters(), **parameters})
-        return list(_cut(relation.to_arrow_reader(_BATCH_ROWS), span))
+    with reading(span.scan) as connection:
+        return list(_cut(_lines(span, connection), span))
 
 
-def _bounds(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
-    return begin, min(end, midnight(begin.date()) + timedelta(days=1))
+def _lines(span: Span, connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[pa.Array, Longs]]:
+    """Lines, a few thousand at a time, and the instants of their rows."""
+    for block in blocks(span.scan, span.windows):
+        instants = block["timestamp"].combine_chunks().cast(pa.int64()).to_numpy()
+        done = 0
+        for made in span.scan.lines(span.format, block, connection):
+            yield made, instants[done : done + len(made)]
+            done += len(made)
 
 
-def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindow]:
+def _cut(batches: Iterable[tuple[pa.Array, Longs]], span: Span) -> Iterator[EncodedWindow]:
     lines = _Packed() if span.compression == "gzip" else _AsTheyAre()
     at, taken, rows, first_us, last_us = 0, 0, 0, 0, 0
-    for batch in batches:
-        offsets, text, instants = _buffers(batch)
+    for made, instants in batches:
+        offsets, text = _buffers(made)
         start = 0
-        while start < batch.num_rows:
+        while start < len(made):
             if at == len(span.windows):
                 raise RowsChanged
             expected = span.windows[at].rows
-            stop = (
-                batch.num_rows if expected is None else min(batch.num_rows, start + expected - taken - rows)
-            )
+            stop = len(made) if expected is None else min(len(made), start + expected - taken - rows)
             room = int(offsets[start]) + LARGEST_BYTES - lines.size
             stop = min(stop, start + int(np.searchsorted(offsets[start + 1 : stop], room)) + 1)
             if not rows:
@@ -135,7 +136,7 @@ def _cut(batches: Iterable[pa.RecordBatch], span: Span) -> Iterator[EncodedWindo
 
 
 class _AsTheyAre:
-    """The lines of a window as DuckDB made them, not copied."""
+    """The lines of a window as they were made, not copied."""
 
     def __init__(self) -> None:
         self._pieces: list[pa.Buffer] = []
@@ -163,7 +164,8 @@ class _Packed:
     def add(self, piece: pa.Buffer) -> None:
         end = self.size + piece.size
         if end > len(self._buffer):
-            self._buffer = _local.buffer = self._buffer + bytes(2 * end - len(self._buffer))
+            self._buffer.extend(bytes(end - len(self._buffer)))
+            _local.buffer = self._buffer
         self._buffer[self.size : end] = memoryview(piece)
         self.size = end
 
@@ -174,11 +176,7 @@ class _Packed:
         return (pa.py_buffer(packed),)
 
 
-def _buffers(batch: pa.RecordBatch) -> tuple[np.ndarray, pa.Buffer, np.ndarray]:
-    """The offsets and bytes of the lines and the instants, without copying."""
-    line, us = batch.column("line"), batch.column("us")
-    width = np.int64 if pa.types.is_large_string(line.type) else np.int32
-    _, offsets, text = line.buffers()
-    places = np.frombuffer(offsets, width)[line.offset : line.offset + len(line) + 1]
-    moments = np.frombuffer(us.buffers()[1], np.int64)[us.offset : us.offset + len(us)]
-    return places, text, moments
+def _buffers(lines: pa.LargeStringArray) -> tuple[Longs, pa.Buffer]:
+    """The offsets and bytes of ``lines``, without copying."""
+    _, offsets, text = lines.buffers()
+    return np.frombuffer(offsets, np.int64)[lines.offset : lines.offset + len(lines) + 1], text

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export_pipeline.days import midnight
-from export_pipeline.exports.scanning import Scan, between, instant, reading
+from export_pipeline.exports.scanning import Scan, between, reading
 
 _SECOND = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -128,18 +128,3 @@ def _grouped(scan: Scan, units: Longs, counts: Longs, unit: timedelta, window_ro
             int(ends[stop - 1]) - done,
         )
         start, done = stop, int(ends[stop - 1])
-
-
-def condition(windows: tuple[Window, ...]) -> tuple[str, dict[str, str]]:
-    """The SQL condition and its parameters for the rows of consecutive ``windows``."""
-    first, last = windows[0], windows[-1]
-    if not first.by_id:
-        return between(first.begin, last.end), {}
-    conditions, parameters = [f"timestamp = {instant(first.begin)}"], {}
-    if first.first_id is not None:
-        conditions.append("eventId >= $first_id")
-        parameters["first_id"] = first.first_id
-    if first.last_id is not None:
-        conditions.append("eventId < $last_id")
-        parameters["last_id"] = first.last_id
-    return " and ".join(conditions), parameters

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES, UserTable
-from export_pipeline.exports.encoding import lines_of_days
+from export_pipeline.exports import encoding
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Days, Ledger
 from export_pipeline.privacy.identity import Person
@@ -82,16 +82,17 @@ def lines(reading: duckdb.DuckDBPyConnection, rows: Rows, window_rows: int) -> I
         {"window": window_rows},
     ).fetchall()
     begins = [None, *(cut for (cut,) in cuts)]
-    for begin, end in zip(begins, [*begins[1:], None], strict=True):
-        bounds = {"begin": begin, "end": end}
-        source = (
-            f"(from {_HELD} where ($begin is null or timestamp >= $begin::timestamptz) "
-            "and ($end is null or timestamp < $end::timestamptz))"
-        )
-        found = reading.sql(lines_of_days(rows.data_type, source), params=bounds)
-        for batch in found.to_arrow_reader(_BATCH_ROWS):
-            if batch.num_rows:
-                yield _content(batch.column("line"))
+    with reading.cursor() as evaluating:  # beside the rows, which are still being read
+        for begin, end in zip(begins, [*begins[1:], None], strict=True):
+            found = reading.sql(
+                f"from {_HELD} where ($begin is null or timestamp >= $begin::timestamptz) "
+                "and ($end is null or timestamp < $end::timestamptz) order by timestamp, eventId",
+                params={"begin": begin, "end": end},
+            )
+            for batch in found.to_arrow_reader(_BATCH_ROWS):
+                if batch.num_rows:
+                    held = pa.Table.from_batches([batch])
+                    yield from map(_content, encoding.lines(rows.data_type, "jsonl", held, evaluating))
 
 
 def user_rows(
@@ -151,9 +152,8 @@ def _one(reading: duckdb.DuckDBPyConnection, query: str, parameters: Any = None)
     return tuple(found)
 
 
-def _content(column: pa.Array) -> memoryview:
-    """The bytes of a column of texts one after the other, not copied."""
-    width = np.int64 if pa.types.is_large_string(column.type) else np.int32
-    _, offsets, text = column.buffers()
-    places = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1]
+def _content(lines: pa.LargeStringArray) -> memoryview:
+    """The bytes of ``lines`` one after the other, not copied."""
+    _, offsets, text = lines.buffers()
+    places = np.frombuffer(offsets, np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(text)[int(places[0]) : int(places[-1])]

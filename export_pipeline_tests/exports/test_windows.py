@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_pipeline.exports import spans
+from export_pipeline.exports import ordering, spans
 from export_pipeline.exports.request import Filters
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import DayPlan, plan_day
@@ -99,6 +99,16 @@ def test_a_window_of_huge_rows_is_cut_by_bytes_whatever_the_files(
     assert packed(1) == packed(3)
     assert gzip.decompress(packed(1)) == plain
     assert packed(1).count(b"\x1f\x8b\x08\x00\x00\x00\x00\x00") >= len(plain) // 31_000
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_rows_too_large_for_memory_wait_in_files_and_come_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Any
+) -> None:
+    rows = [row(n, timestamp=at(12, 0, n % 40), data=f'{{"note":"{n}{"x" * 300}"}}') for n in range(3_000)]
+    usual = content(tmp_path / "usual", rows, "events", format, files=3)
+    monkeypatch.setattr(ordering, "BLOCK_BYTES", 50_000)
+    assert content(tmp_path / "huge", rows, "events", format, files=3) == usual
 
 
 @given(

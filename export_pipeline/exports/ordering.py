@@ -1,0 +1,190 @@
+"""The rows of consecutive windows: decoded from the store's files by pyarrow, and put in export order.
+
+Owns which row groups are read, which of their rows count, and the order (contract, section 3: by instant,
+then by the bytes of ``eventId``). Memory follows the windows; what does not fit waits in files.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from export_pipeline.events.catalogue import DATA_TYPES, DataType
+from export_pipeline.exports.scanning import Scan
+from export_pipeline.exports.windows import Window
+
+BLOCK_BYTES = 1 << 26
+"""Of ``data`` put in order at once. Twice as many bytes of rows are held in memory, the others in files."""
+
+DISTINCT = ("data", "eventId")
+"""Texts that differ from row to row; the others are read as the dictionaries they are stored as."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Longs = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+def blocks(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
+    """The rows of consecutive ``windows`` in order, in one table unless they are huge.
+
+    The columns are those of the scan, each in one piece.
+
+    Raises:
+        OSError, pa.ArrowException: if a file is gone, or cannot be read.
+    """
+    tables: list[pa.Table] = []
+    held = 0
+    for rows in decoded(scan, windows):
+        held += rows.nbytes
+        tables.append(_set_aside(rows, Path(scan.spill)) if held > 2 * BLOCK_BYTES else rows)
+    if not tables:
+        return
+    order = _order(tables)
+    if held <= 2 * BLOCK_BYTES:
+        whole = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        tables.clear()
+        whole = whole.take(pa.array(order))
+        yield whole
+    else:
+        yield from _gathered(tables, order)
+
+
+def _set_aside(rows: pa.Table, folder: Path) -> pa.Table:
+    """The same rows in a file mapped into memory, which goes when they do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=folder) as file:
+        with pa.ipc.new_file(file, rows.schema) as writer:
+            writer.write_table(rows)
+        file.flush()
+        return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
+
+
+def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
+    """The rows of each row group that are of ``windows``, as they lie in the files."""
+    asked = {"timestamp", "batchSequence", *scan.parameters(), *(["eventId"] * windows[0].by_id)}
+    keys = [name for name in scan.columns if name in asked]
+    others = [name for name in scan.columns if name not in asked]
+    repeated = [name for name in dictionaries(DATA_TYPES[scan.data_type]) if name in scan.columns]
+    begin, end = _us(windows[0].begin), _us(windows[-1].end)
+    for path in scan.files:
+        state = Path(path).stat()
+        metadata, ranges = _stored(path, state.st_size, state.st_mtime_ns)
+        groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
+        if not groups:
+            continue
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=repeated, pre_buffer=False) as file:
+            for group in groups:
+                found = file.read_row_group(group, columns=keys, use_threads=False)
+                wanted = _wanted(scan, windows, found)
+                if wanted.any():
+                    for start, rest in _pieces(file, group, others):
+                        piece = found.slice(start, len(rest))
+                        for name in others:
+                            piece = piece.append_column(name, rest[name])
+                        yield _only(piece, wanted[start : start + len(rest)])
+
+
+def _pieces(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
+    """The columns of a row group, and from which row on: all at once, unless they are huge."""
+    stored = file.metadata.row_group(group)
+    rows = max(1, stored.num_rows * BLOCK_BYTES // max(BLOCK_BYTES, stored.total_byte_size))
+    start = 0
+    for batch in file.iter_batches(rows, [group], columns=columns, use_threads=False):
+        yield start, pa.Table.from_batches([batch])
+        start += len(batch)
+
+
+def dictionaries(kind: DataType) -> list[str]:
+    """The columns that are read as dictionaries."""
+    texts = [field.name for field in kind.incoming_fields if field.type == "string" and not field.datetime]
+    return [name for name in texts if name not in DISTINCT]
+
+
+@lru_cache(maxsize=4096)
+def _stored(path: str, size: int, changed: int) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
+    """The metadata of a file, read once, and between which instants the rows of its groups lie."""
+    metadata = pq.read_metadata(path)
+    place = metadata.schema.names.index("timestamp")
+    return metadata, [_range(metadata.row_group(n).column(place)) for n in range(metadata.num_row_groups)]
+
+
+def _range(column: pq.ColumnChunkMetaData) -> tuple[float, float]:
+    known = column.statistics
+    if known is None or not known.has_min_max:
+        return float("-inf"), float("inf")
+    return _us(known.min), _us(known.max)
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _wanted(scan: Scan, windows: Sequence[Window], rows: pa.Table) -> Flags:
+    """Which rows of a group are of ``windows`` and part of the export."""
+    us = _instants(rows)
+    first = windows[0]
+    wanted = (us >= _us(first.begin)) & (us < _us(windows[-1].end))
+    if "batchSequence" in scan.columns:
+        wanted &= rows["batchSequence"].to_numpy() <= scan.watermark
+    if first.first_id is not None:
+        wanted &= pc.greater_equal(rows["eventId"], first.first_id).to_numpy()
+    if first.last_id is not None:
+        wanted &= pc.less(rows["eventId"], first.last_id).to_numpy()
+    for name, values in scan.parameters().items():
+        for_each = rows[name].combine_chunks()
+        listed = pc.is_in(for_each.dictionary, pa.array(values, for_each.dictionary.type))
+        known = np.append(listed.to_numpy(zero_copy_only=False), False)
+        wanted &= known[for_each.indices.fill_null(len(known) - 1).to_numpy()]
+    return wanted
+
+
+def _instants(rows: pa.Table) -> Longs:
+    return np.asarray(rows["timestamp"].cast(pa.int64()).to_numpy(), np.int64)
+
+
+def _only(rows: pa.Table, wanted: Flags) -> pa.Table:
+    places = np.flatnonzero(wanted)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return rows.slice(places[0], len(places))
+    return rows.take(pa.array(places))
+
+
+def _order(tables: Sequence[pa.Table]) -> Longs:
+    """The places of the rows of ``tables``, one after the other, in order."""
+    us = np.concatenate([_instants(rows) for rows in tables])
+    # Files are sorted, and a stable sort merges sorted runs.
+    order = np.argsort(us, kind="stable")
+    us = us[order]
+    same = us[1:] == us[:-1]
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        ids = pa.chunked_array([chunk for rows in tables for chunk in rows["eventId"].chunks])
+        keys = pa.table({"us": us[tied], "id": ids.take(pa.array(order[tied]))})
+        order[tied] = order[tied][pc.sort_indices(keys, [("us", "ascending"), ("id", "ascending")])]
+    return order
+
+
+def _gathered(tables: Sequence[pa.Table], order: Longs) -> Iterator[pa.Table]:
+    """The rows in ``order``, a block at a time, of tables too large to be one."""
+    largest = next(name for name in ("line", "data") if name in tables[0].column_names)
+    sizes = np.concatenate([pc.binary_length(rows[largest]).to_numpy() for rows in tables])[order]
+    block_of = np.cumsum(sizes) // BLOCK_BYTES
+    begins = np.cumsum([0, *(len(rows) for rows in tables)])
+    for places in np.split(order, np.flatnonzero(np.diff(block_of)) + 1):
+        rising = np.sort(places)
+        cuts = np.searchsorted(rising, begins)
+        taken = [
+            rows.take(pa.array(rising[start:stop] - begin))
+            for rows, begin, start, stop in zip(tables, begins, cuts, cuts[1:], strict=False)
+        ]
+        together = pa.concat_tables(taken).unify_dictionaries().combine_chunks()
+        yield together.take(pa.array(np.searchsorted(rising, places)))
