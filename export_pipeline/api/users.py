@@ -23,7 +23,7 @@ from export_pipeline.delivery.published import published
 from export_pipeline.errors import InvalidRequest, NotFound
 from export_pipeline.ledger.jobs import COMPLETE, USER, new_id
 from export_pipeline.ledger.keys import Key
-from export_pipeline.privacy.access import request_access
+from export_pipeline.privacy.asking import request_access
 
 router = APIRouter(prefix="/v1/users", tags=["People"])
 

@@ -24,7 +24,8 @@ from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, USER
 from export_pipeline.locks import is_held
-from export_pipeline.privacy.access import MOST_AT_ONCE, Access, clear_access
+from export_pipeline.privacy.access import MOST_AT_ONCE, Access
+from export_pipeline.privacy.places import clear_access
 
 JOB = "access_export"
 COLLECT, PUBLISH = "collect_person", "publish_archive"

@@ -1,7 +1,7 @@
-"""Access exports: asked for, queued in the ledger, collected, published as one archive (contract, section 6).
+"""Working on access exports: what is held of a person is collected, and published as one archive.
 
-A job of kind ``user``: its states, attempts and expiry are the ledger's, and the person it is about is known
-until it ends only. Owns where its archive is made and where it lies, and what is cleared away.
+A job of kind ``user`` (contract, section 6): its states and attempts are the ledger's, and the person it is
+about is known until it ends only. How it is asked for stands in ``asking``, where it lies in ``places``.
 """
 
 import shutil
@@ -14,8 +14,8 @@ from pathlib import Path
 from sqlalchemy.exc import OperationalError
 
 from export_pipeline import locks
-from export_pipeline.days import oldest_kept_day, utc_now
-from export_pipeline.errors import Conflict, NotFound, TransientError
+from export_pipeline.days import utc_now
+from export_pipeline.errors import Conflict, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.archives import FOLDER, read_manifest
 from export_pipeline.exports.making import PUBLISHING, Waiting
@@ -23,11 +23,13 @@ from export_pipeline.exports.publishing import room
 from export_pipeline.exports.service import explained, lock_name
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
-from export_pipeline.ledger import Job, Ledger, NewJob
-from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, MAX_ATTEMPTS, OPEN, PROCESSING, USER, new_id
+from export_pipeline.ledger import Job, Ledger
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING, USER, new_id
 from export_pipeline.privacy.archive import Sources, write_archive
-from export_pipeline.privacy.identity import checked_user_id, resolve
-from export_pipeline.privacy.reading import connection, planned_again, sweep_reading
+from export_pipeline.privacy.asking import request_access
+from export_pipeline.privacy.identity import resolve
+from export_pipeline.privacy.places import archive_name, made_in
+from export_pipeline.privacy.reading import connection, planned_again
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -35,7 +37,6 @@ MOST_AT_ONCE = 2
 """Archives made side by side."""
 
 _ERASURES = "erasures"
-_EXPECTED = timedelta(seconds=10)
 _PATIENCE_SECONDS = 5.0
 _PLANS = 4
 
@@ -50,46 +51,6 @@ class Collected:
     withheld: dict[str, int]
     linked_ids: int
     contested_ids: int
-
-
-def request_access(
-    settings: Settings,
-    ledger: Ledger,
-    user_id: object,
-    *,
-    now: datetime,
-    created_by: str,
-    job_id: str | None = None,
-) -> Job:
-    """Queue the access export of a person; nothing is read, and whether they are known is not looked at.
-
-    Args:
-        created_by: the id of a key, or ``command``.
-        job_id: the job's id; default: a new one.
-
-    Raises:
-        InvalidRequest: naming ``userId``, if it is none.
-    """
-    noted = {
-        "dateRange": {
-            "start": str(oldest_kept_day(now, settings.raw_retention_days)),
-            "end": str(now.date()),
-        },
-        "dataTypes": list(DATA_TYPES),
-        "format": "jsonl",
-        "compression": "none",
-        "filters": {"contentIds": [], "eventTypes": [], "userCount": 1},
-    }
-    new = NewJob(
-        request=noted,
-        user_ids=(checked_user_id(user_id),),
-        estimated_rows=0,
-        estimated_bytes=0,
-        estimated_completion=now + _EXPECTED,
-        created_by=created_by,
-        kind=USER,
-    )
-    return ledger.jobs.create(new, now, job_id)
 
 
 class Access:
@@ -165,12 +126,12 @@ class Access:
 
     def _write(self, job: Job) -> Collected:
         settings, ledger = self._settings, self._ledger
-        folder = _made_in(settings, job.id)
+        folder = made_in(settings, job.id)
         shutil.rmtree(folder, ignore_errors=True)
         with room(folder):
             folder.mkdir(parents=True)
-            # Noted before anything is planned: what an erasure changes from here on is collected again.
-            (folder / _ERASURES).write_text(str(_erasures(ledger)))
+            # Looked up before anything is planned: what an erasure changes from here on is collected again.
+            erasures = _erasures(ledger)
             (user_id,) = self._user_ids(job)
             (person,) = resolve(settings, self._store, [user_id])
             written = 0
@@ -183,8 +144,9 @@ class Access:
             sources = Sources(settings, self._store, ledger, self._waiting, progress)
             with connection(settings) as reading:
                 manifest = write_archive(
-                    folder / _name(job.id), job.id, person, reading, sources, self._clock()
+                    folder / archive_name(job.id), job.id, person, reading, sources, self._clock()
                 )
+            (folder / _ERASURES).write_text(erasures)
             reach(settings, "access.written")
         rows = {file.data_type: file.rows for file in manifest.export.files}
         return Collected(rows, dict(manifest.withheld), len(person.own), len(person.contested))
@@ -200,16 +162,16 @@ class Access:
             raise Conflict(f"job {job.id} is {job.state}; nothing is collected for it", field="jobId")
         with self._failing(job):
             for _ in range(_PLANS):
-                made_in = _made_in(self._settings, job.id)
+                folder = made_in(self._settings, job.id)
                 with self._ledger.lock(PUBLISHING):
-                    if self._is_current(made_in):
-                        return self._move(job, made_in / _name(job.id))
+                    if self._is_current(folder):
+                        return self._move(job, folder / archive_name(job.id))
                 planned_again(lambda: self._write(job))
             raise TransientError(f"people were erased {_PLANS} times in a row meanwhile; ask for it again")
 
-    def _is_current(self, made_in: Path) -> bool:
+    def _is_current(self, folder: Path) -> bool:
         try:
-            return (made_in / _ERASURES).read_text() == str(_erasures(self._ledger))
+            return (folder / _ERASURES).read_text() == _erasures(self._ledger)
         except FileNotFoundError:
             return False
 
@@ -246,10 +208,10 @@ class Access:
         try:
             yield
         except Conflict:
-            shutil.rmtree(_made_in(self._settings, job.id), ignore_errors=True)
+            shutil.rmtree(made_in(self._settings, job.id), ignore_errors=True)
             raise
         except Exception as error:
-            shutil.rmtree(_made_in(self._settings, job.id), ignore_errors=True)
+            shutil.rmtree(made_in(self._settings, job.id), ignore_errors=True)
             may_pass = isinstance(error, TransientError | OperationalError)
             if not may_pass or job.attempt >= MAX_ATTEMPTS:
                 code, message = explained(error)
@@ -258,35 +220,12 @@ class Access:
             raise
 
 
-def clear_access(settings: Settings, ledger: Ledger, now: datetime) -> None:
-    """Clear away what no access export needs: archives of jobs that failed or were cancelled, and what was
-    collected for jobs that have ended or spilled by processes that died. Archives whose time is over are the
-    affair of retention."""
-    sweep_reading(settings)
-    for place in (settings.exports / FOLDER).glob("*.zip"):
-        if not _is_in(ledger, place.stem, (*OPEN, COMPLETE, EXPIRED), now):
-            place.unlink(missing_ok=True)
-    for folder in _made_in(settings, "").glob("*"):
-        if not _is_in(ledger, folder.name, OPEN, now):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_in(ledger: Ledger, job_id: str, states: tuple[str, ...], now: datetime) -> bool:
-    try:
-        return ledger.jobs.get(job_id, now, [USER]).state in states
-    except NotFound:
-        return False
-
-
-def _made_in(settings: Settings, job_id: str) -> Path:
-    return settings.tmp / "access" / job_id
-
-
-def _name(job_id: str) -> str:
-    return f"{job_id}.zip"
-
-
-def _erasures(ledger: Ledger) -> int:
-    """How often erasures have changed days; more after each one that changed any."""
-    looks = (ledger.read_days(data_type, date.min, date.max) for data_type in DATA_TYPES)
-    return sum(state.erasures for look in looks for state in look.states.values())
+def _erasures(ledger: Ledger) -> str:
+    """Which days erasures have changed, and how often: another text after each one that changed any."""
+    looks = {name: ledger.read_days(name, date.min, date.max).states for name in DATA_TYPES}
+    return "".join(
+        f"{name} {day} {state.erasures}\n"
+        for name, states in looks.items()
+        for day, state in sorted(states.items())
+        if state.erasures
+    )

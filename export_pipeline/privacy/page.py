@@ -5,9 +5,9 @@ Complete in itself: no script, nothing loaded from elsewhere; whatever the data 
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from html import escape
 from typing import Any
 
@@ -15,12 +15,11 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.archives import DEVICES, EXPERIMENTS, PROFILE, rows_name
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import instant_text
+from export_pipeline.privacy.chart import chart
 from export_pipeline.privacy.holdings import Rows, UserRow
 from export_pipeline.privacy.identity import Person
 
 _MOST_LISTED = 200
-_MOST_BARS = 92
-_HEIGHT = 120
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2127; --soft: #5d6773; --line: #d8dee4; --back: #fff;
   --card: #f4f6f8; --bar: #2f6fdd }
@@ -128,7 +127,7 @@ def _activity(story: Story) -> Iterator[str]:
     days = Counter[date]()
     for rows in story.rows:
         days.update(rows.days)
-    yield f"<h2>Activity by day</h2>{_chart(days)}"
+    yield f"<h2>Activity by day</h2>{chart(days)}"
     yield "<h2>What you did</h2><table>"
     for rows in story.rows:
         for event in DATA_TYPES[rows.data_type].events:
@@ -140,31 +139,6 @@ def _activity(story: Story) -> Iterator[str]:
     yield "</table>"
     yield f"<p class=soft>Events are kept for {story.retention_days} days. Each one stands in the files "
     yield f"{_listed([rows_name(rows.data_type) for rows in story.rows if rows.count])}, a line each.</p>"
-
-
-def _chart(days: Mapping[date, int]) -> str:
-    first, last = min(days), max(days)
-    step = (last - first).days // _MOST_BARS + 1
-    bars = Counter[int]()
-    for day, count in days.items():
-        bars[(day - first).days // step] += count
-    most, places = max(bars.values()), (last - first).days // step + 1
-    shapes = []
-    for place, count in sorted(bars.items()):
-        height = max(1.5, _HEIGHT * count / most)
-        begin = first + timedelta(days=place * step)
-        shapes.append(
-            f"<rect x='{place * 10 + 1}' y='{_HEIGHT - height:.1f}' width='8' height='{height:.1f}'>"
-            f"<title>{begin}{f' and {step - 1} more days' if step > 1 else ''}: {count:,}</title></rect>"
-        )
-    told = f"{sum(bars.values()):,} events from {first} to {last}, at most {most:,} in a bar"
-    every = "a day" if step == 1 else f"{step} days"
-    return (
-        f"<figure><svg role=img aria-label='{told}' viewBox='0 0 {places * 10} {_HEIGHT}' "
-        f"preserveAspectRatio=none>{''.join(shapes)}</svg>"
-        f"<figcaption class='axis soft'><span>{first}</span><span>a bar is {every}, the highest {most:,}"
-        f"</span><span>{last}</span></figcaption></figure>"
-    )
 
 
 def _profile(profile: UserRow | None) -> Iterator[str]:

@@ -23,10 +23,10 @@ from export_pipeline.faults import reach
 from export_pipeline.files import flush
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import USER
-from export_pipeline.privacy.access import clear_access
 from export_pipeline.privacy.erasing_store import quiet
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.passes import under_way
+from export_pipeline.privacy.places import clear_access, made_below
 from export_pipeline.privacy.suppressing import CODE, Counts
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -92,7 +92,7 @@ def _sweep(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> N
     sweep(settings.tmp / "exports", SCRATCH)
     clear_access(settings, ledger, now)
     # Archives that wait for their place were collected before the store was erased, and are again.
-    for folder in (settings.tmp / "access").glob("*"):
+    for folder in made_below(settings).glob("*"):
         with ledger.lock(lock_name(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
     with ledger.lock(MAINTENANCE):

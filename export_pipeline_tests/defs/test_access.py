@@ -13,7 +13,7 @@ from export_pipeline.defs.access import JOB, JOB_TAG, access_sensor
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.exports.archives import archive_problems
 from export_pipeline.ledger import Job
-from export_pipeline.privacy.access import request_access
+from export_pipeline.privacy.asking import request_access
 from export_pipeline_tests.defs.conftest import AddRows, days_ago
 from export_pipeline_tests.privacy.people import add_links
 

@@ -21,7 +21,9 @@ from export_pipeline.exports import parse_request, verify, write_export
 from export_pipeline.exports.archives import archive_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.privacy import archive as writing
-from export_pipeline.privacy.access import Access, clear_access, request_access
+from export_pipeline.privacy.access import Access
+from export_pipeline.privacy.asking import request_access
+from export_pipeline.privacy.places import clear_access
 from export_pipeline.privacy.reading import planned_again
 from export_pipeline.retention import retain
 from export_pipeline.settings import Settings, load
@@ -54,7 +56,7 @@ events = st.lists(
 
 
 @given(linked=links(), happened=events, asked=st.sampled_from(USERS + DEVICES))
-@trying(max_examples=12, deadline=None)
+@trying(max_examples=8, deadline=None)
 def test_what_is_shown_and_what_is_withheld_is_all_there_is_of_a_person(
     linked: list[Link], happened: list[tuple[str, str, str | None]], asked: str
 ) -> None:
