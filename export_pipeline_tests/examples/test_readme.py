@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export_pipeline.days import utc_now
+from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.service import lock_name
 from export_pipeline.locks import is_held
 from export_pipeline.privacy.access import Access
+from export_pipeline.store.views import query
 from export_pipeline_tests.api.conftest import Api
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +64,15 @@ def test_the_readme_s_lines_about_one_person_end_in_verified_archives(api: Api, 
         access.collect(job_id)
         access.publish(job_id)
 
+    counts = " union all ".join(
+        f"select count(*) from {kind.table} where userId = 'user_00000001'" for kind in DATA_TYPES.values()
+    )
+    held = sum(count for (count,) in query(api.settings, api.store, counts).fetchall())
     ran = run_lines(api, tmp_path, treat, "One person")
     assert ran.returncode == 0, ran.stderr
     assert "1 exports verified" in ran.stdout
-    assert ": 16 rows, 0 withheld" in ran.stdout
+    assert held > 0
+    assert f": {held} rows, 0 withheld" in ran.stdout
     assert len(list((tmp_path / "person").glob("usr_exp_*.zip"))) == 1
 
 
