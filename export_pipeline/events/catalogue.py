@@ -370,3 +370,16 @@ def vocabulary() -> frozenset[str]:
     for table in USER_TABLES.values():
         words |= {table.name, *(f.name for f in table.fields)}
     return frozenset(words)
+
+
+def numeric_columns() -> frozenset[str]:
+    """The CSV columns that hold numbers or truth values."""
+    numeric = ("integer", "number", "boolean")
+    found: set[str] = set()
+    texts: set[str] = set()
+    for data_type in DATA_TYPES.values():
+        fields = [(f.name, f) for f in data_type.row_fields]
+        fields += [(f"data.{f.name}", f) for event in data_type.events for f in event.fields]
+        for name, f in fields:
+            (found if f.type in numeric else texts).add(name)
+    return frozenset(found - texts)

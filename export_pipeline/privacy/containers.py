@@ -5,23 +5,31 @@ read is an error, never passed over.
 """
 
 import bz2
+import csv
 import io
+import json
 import lzma
 import pickletools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import IO, Any, cast
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from isal import isal_zlib
 
+from export_pipeline.events.catalogue import numeric_columns
+from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.privacy import avro
 from export_pipeline.privacy.searching import (
     INSTANTS,
     SEQUENCE,
     WINDOW_BYTES,
+    Found,
     Search,
     Unsearchable,
     holds_text,
@@ -34,6 +42,8 @@ IN_MEMORY = 1 << 28
 """Bytes up to which what must be read from several places is held in memory, if it lies in a container."""
 
 _ROWS = 32_768
+_HEADER_BYTES = 1 << 16
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _NARROW_BYTES = 12
 _GzipError = cast("type[Exception]", isal_zlib.error)  # its stub says that it is an instance
 _GZIP = b"\x1f\x8b"
@@ -58,7 +68,7 @@ def read(file: IO[bytes], name: str, search: Search, *, cut_off: bool = False, d
     if head[8:12] == b"DUCK":
         raise Unsearchable("it is a DuckDB database, whose pages nobody here can read")
     if reader is None:
-        (search.lines if name.endswith(".jsonl") else search.text)(file.read)
+        _text(file, name, search)
         return
     before = search.found
     try:
@@ -78,10 +88,45 @@ def read(file: IO[bytes], name: str, search: Search, *, cut_off: bool = False, d
             raise
         # The text of an error may quote what is in the file.
         raise Unsearchable(f"it cannot be decoded ({type(error).__name__})") from None
-    if search.found.matches + search.found.later == before.matches + before.later:
+    if search.found.hits == before.hits:
         # Nothing in what it says; then neither in what it does not say, such as statistics or gaps.
         file.seek(0)
         search.text(file.read)
+
+
+def _text(file: IO[bytes], name: str, search: Search) -> None:
+    if name.endswith(".jsonl"):
+        search.lines(file.read)
+        return
+    before = search.found
+    search.text(file.read)
+    if name.endswith(".csv") and (search.found.hits > before.hits or search.erased.needles.has_short):
+        _cells(file, search, before)
+
+
+def _cells(file: IO[bytes], search: Search, before: Found) -> None:
+    """Search a CSV file once more, by cell: short ids are whole cells, and rows tell when they happened."""
+    as_text, search.found = search.found, before
+    file.seek(0)
+    header = next(csv.reader([file.read(_HEADER_BYTES).split(b"\n", 1)[0].decode("utf-8", "replace")]), [])
+    file.seek(0)
+    columns = {name: pa.timestamp("us", "UTC") if name in INSTANTS else pa.string() for name in header}
+    numbers = numeric_columns()
+    try:
+        with pa_csv.open_csv(
+            pa.PythonFile(file, "r"),
+            pa_csv.ReadOptions(block_size=WINDOW_BYTES),
+            pa_csv.ParseOptions(newlines_in_values=True),
+            pa_csv.ConvertOptions(
+                column_types=columns, include_columns=[c for c in header if c not in numbers]
+            ),
+        ) as reader:
+            for batch in reader:
+                search.rows(batch)
+    except pa.ArrowInvalid:
+        search.found = before
+    if search.found.hits == before.hits:
+        search.found = as_text
 
 
 class _Decoded(io.RawIOBase):
@@ -89,6 +134,9 @@ class _Decoded(io.RawIOBase):
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]]) -> None:
         self._make, self._chunks, self._rest = chunks, chunks(), b""
+
+    def readable(self) -> bool:
+        return True
 
     def read(self, size: int = -1) -> bytes:
         parts, length = [self._rest], len(self._rest)
@@ -155,6 +203,7 @@ def _other(opened: Callable[[IO[bytes]], IO[bytes]]) -> Callable[[IO[bytes], str
 
 def _zip(file: IO[bytes], _name: str, search: Search, depth: int) -> None:
     with zipfile.ZipFile(file) as archive:
+        search.since |= _made_at(archive) > search.erased.at
         search.content(archive.comment)
         for member in archive.infolist():
             search.name(member.filename)
@@ -169,6 +218,15 @@ def _zip(file: IO[bytes], _name: str, search: Search, depth: int) -> None:
 
             if not member.is_dir():
                 _inner(chunks, member.filename, search, depth)
+
+
+def _made_at(archive: zipfile.ZipFile) -> datetime:
+    """When the export in an archive was made, long ago if it does not say so."""
+    with suppress(KeyError, ValueError, TypeError, AttributeError):
+        with archive.open(MANIFEST) as manifest:
+            said = datetime.fromisoformat(json.loads(manifest.read(WINDOW_BYTES))["createdAt"])
+        return said if said.tzinfo else _LONG_AGO
+    return _LONG_AGO
 
 
 def _parquet(file: IO[bytes], _name: str, search: Search, _depth: int) -> None:

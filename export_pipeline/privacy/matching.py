@@ -81,6 +81,11 @@ class Needles:
     def __repr__(self) -> str:
         return f"Needles({len(self._ids)} ids)"
 
+    @property
+    def has_short(self) -> bool:
+        """Whether there are ids that are matched as whole fields only."""
+        return bool(self._short)
+
     def __len__(self) -> int:
         return len(self._ids)
 

@@ -88,6 +88,7 @@ PLACES: Sequence[Place] = (
     Place("ledger", rf"ledger\.db{_COMPANION}?", sqlite.search_database),
     Place("catalog", rf"catalog\.db{_COMPANION}?", sqlite.search_database),
     Place("dagster", r"dagster/.+", _dagster, unfinished=True),
+    Place("logs", r"logs/[^/]+\.log", _decoded),
     Place("scratch", r"tmp/.+", _landed, unfinished=True),
 )
 

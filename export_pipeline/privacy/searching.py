@@ -40,6 +40,11 @@ class Found:
     matches: int = 0
     later: int = 0
 
+    @property
+    def hits(self) -> int:
+        """All matches, whatever they are."""
+        return self.matches + self.later
+
     def __add__(self, other: "Found") -> "Found":
         """Both together."""
         return Found(

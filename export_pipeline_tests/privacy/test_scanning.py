@@ -284,7 +284,23 @@ def test_later_use_of_an_id_is_counted_apart(here):
     ]
     put(here, "exports/daily/events/jsonl/2026-11-20/v1/events/part-00000.jsonl", "\n".join(lines).encode())
     put(here, "landing/events/new.jsonl", ID.encode())
+    cells = [
+        f'"a\nb",{ID},{(ERASED_AT + timedelta(seconds=s)).strftime("%Y-%m-%dT%H:%M:%SZ")}' for s in (-1, 0, 5)
+    ]
+    csv = "\n".join(["contentId,userId,timestamp", *cells]).encode()
+    put(here, "exports/daily/events/csv/2026-11-20/v1/events/part-00000.csv.gz", gzip.compress(csv))
+    for name, seconds in (("before", -1), ("after", 1)):
+        made = json.dumps({"createdAt": (ERASED_AT + timedelta(seconds=seconds)).isoformat()})
+        put(here, f"exports/user/usr_exp_{name}.zip", zipped(**{"manifest.json": made, "profile.json": ID}))
     found = scan(here).places
     assert (found["ad_events"].matches, found["ad_events"].later) == (2 + 0, 2)
-    assert (found["exports"].matches, found["exports"].later) == (1, 1)
+    assert (found["exports"].matches, found["exports"].later) == (1 + 2 + 1, 1 + 1 + 1)
     assert (found["landing"].matches, found["landing"].later) == (0, 1)
+
+
+def test_a_short_id_is_found_as_a_cell_of_text_and_not_as_a_number(here):
+    part = "exports/daily/ads/csv/2026-11-20/v1/ads/part-00000.csv"
+    put(here, part, b"contentId,userId,data.position\nvid_1,user_1,42\nvid_42,user 42,0\n")
+    assert scan(here, ["42"]).total.matches == 0
+    put(here, part, b"contentId,userId,data.position\n42,user_1,1\nvid_1,42,0\n")
+    assert scan(here, ["42"]).total.matches == 2
