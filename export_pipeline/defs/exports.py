@@ -1,6 +1,7 @@
 """The daily exports as assets: one a data type and format, by one factory, each day a partition."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date, timedelta
 
 import dagster as dg
@@ -11,7 +12,7 @@ from export_pipeline.defs.failures import in_words, told_in_words
 from export_pipeline.defs.partitions import daily
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
-from export_pipeline.exports import DailyExport, export_day, preview
+from export_pipeline.exports import DailyExport, export_days, preview
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.exports.volume import DAYS_BEFORE, volume_warning
@@ -97,13 +98,14 @@ def _materialize(
     made: dict[date, DailyExport] = {}
     failed: dict[date, Exception] = {}
     try:
-        for day in days:
-            try:
-                made[day] = _export(deployment, data_type, format_, day)
-                context.log.info(f"{day}: {_told(made[day])}")
-            except Exception as error:
-                failed[day] = error
-                context.log.error(f"{day}: {in_words(error)}")
+        with closing(_exported(deployment, data_type, format_, days)) as exported:
+            for day, made_or_error in exported:
+                if isinstance(made_or_error, Exception):
+                    failed[day] = made_or_error
+                    context.log.error(f"{day}: {in_words(made_or_error)}")
+                else:
+                    made[day] = made_or_error
+                    context.log.info(f"{day}: {_told(made_or_error)}")
     except dg.DagsterExecutionInterruptedError:
         yield from _recorded(data_type, format_, made)
         raise
@@ -128,15 +130,18 @@ def _materialize(
         )
 
 
-def _export(deployment: Deployment, data_type: str, format_: str, day: date) -> DailyExport:
-    return export_day(
+def _exported(
+    deployment: Deployment, data_type: str, format_: str, days: Sequence[date]
+) -> Generator[tuple[date, DailyExport | Exception], None, None]:
+    settings, ledger = deployment.settings, deployment.ledger
+    return export_days(
         data_type,
         format_,
-        day,
-        settings=deployment.settings,
+        days,
+        settings=settings,
         store=deployment.store,
-        ledger=deployment.ledger,
-        waiting=lambda name: waiting_days(deployment.settings, deployment.ledger, name),
+        ledger=ledger,
+        waiting=lambda name: waiting_days(settings, ledger, name),
         now=utc_now(),
     )
 

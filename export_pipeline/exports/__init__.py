@@ -1,6 +1,6 @@
 """From a request to verified files: plan, encode, write, read back, publish (contract, section 3)."""
 
-from export_pipeline.exports.daily import DailyExport, daily_folder, export_day, live_daily
+from export_pipeline.exports.daily import DailyExport, daily_folder, export_day, export_days, live_daily
 from export_pipeline.exports.making import Waiting
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces
 from export_pipeline.exports.ondemand import write_export
@@ -20,6 +20,7 @@ __all__ = [
     "Waiting",
     "daily_folder",
     "export_day",
+    "export_days",
     "live_daily",
     "parse_request",
     "preview",

@@ -5,14 +5,17 @@ Owns their names, when an existing version stands, and what a new one replaces.
 
 import json
 import re
+import threading
 import time
-from concurrent.futures import Executor
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
 from export_pipeline.days import check_range
-from export_pipeline.errors import DamagedData
+from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.exports.comparing import compare
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.making import Made, Sources, Waiting, closed, make_published, seal, workers
@@ -30,6 +33,11 @@ from export_pipeline.store import Store
 _VERSION = re.compile(r"v([1-9][0-9]*)", re.ASCII)
 SCRATCH = "export-"
 """How the directories under ``tmp/exports`` begin in which exports are made."""
+
+
+_DAYS_AT_ONCE = 2
+_SMALL_DAY_WINDOWS = 8
+"""A day of this many windows or fewer leaves workers idle at its end; the next one is made meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,60 @@ def export_day(
             )
             reach(settings, "export.published")
         return DailyExport(manifest, final, created=True, seconds=time.monotonic() - began)
+
+
+def export_days(
+    data_type: str,
+    format: str,
+    days: Sequence[date],
+    *,
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    now: datetime,
+    waiting: Waiting = lambda _: (),
+) -> Generator[tuple[date, DailyExport | Exception], None, None]:
+    """Publish partitions as ``export_day`` does: each day, in order, with its export or why there is none.
+
+    Small days are made two at a time. A caller that stops asking ends what is under way.
+    """
+    left = threading.Event()
+
+    def stop(_: int) -> None:
+        if left.is_set():
+            raise TransientError("nobody waits for the export any more")
+
+    def made(day: date, pool: Executor) -> DailyExport | Exception:
+        try:
+            return export_day(
+                data_type, format, day, settings=settings, store=store, ledger=ledger, now=now,
+                waiting=waiting, executor=pool, progress=stop,
+            )  # fmt: skip
+        except Exception as error:
+            return error
+
+    at_once = _DAYS_AT_ONCE if _are_small(settings, ledger, data_type, days) else 1
+    pending: deque[tuple[date, Future[DailyExport | Exception]]] = deque()
+    with workers(settings, None) as pool, ThreadPoolExecutor(at_once, thread_name_prefix="day") as threads:
+        try:
+            for day in days:
+                if len(pending) > at_once:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+                pending.append((day, threads.submit(made, day, pool)))
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+        finally:
+            left.set()
+            threads.shutdown(cancel_futures=True)
+
+
+def _are_small(settings: Settings, ledger: Ledger, data_type: str, days: Sequence[date]) -> bool:
+    if len(days) < 2:
+        return False
+    states = ledger.read_days(data_type, min(days), max(days))
+    return max(states[day].rows for day in days) <= _SMALL_DAY_WINDOWS * settings.window_rows
 
 
 def _standing(request: ExportRequest, sources: Sources) -> DailyExport | None:
