@@ -87,7 +87,7 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
         ],
         "daemon": [programs / "dagster-daemon", "run", "-w", "workspace.yaml"],
     }
-    logs = home / "logs"
+    logs = log_folder(home)
     logs.mkdir(parents=True, exist_ok=True)
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -104,6 +104,11 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
     finally:
         for process in processes:
             _end(process)
+
+
+def log_folder(home: Path) -> Path:
+    """Where the processes of a stack on ``home`` log: beside it, as what is in it belongs to the product."""
+    return home.with_name(f"{home.name}-logs")
 
 
 def _make_instance(dagster_home: Path) -> None:

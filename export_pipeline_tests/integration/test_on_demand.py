@@ -1,4 +1,4 @@
-"""Exports asked for survive the death of everything that makes them, and runs of the UI are exports too."""
+"""What is asked for survives the death of everything that does it: exports, runs of the UI, an erasure."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from export_pipeline.days import utc_now
@@ -18,7 +19,8 @@ from export_pipeline.ledger import Job, Ledger
 from export_pipeline.locks import is_held
 from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
-from export_pipeline_tests.integration.stack import Stack, eventually, running
+from export_pipeline_tests.integration.stack import Stack, eventually, log_folder, running
+from export_pipeline_tests.privacy.walker import find
 
 QUIET = {variable("export_hour"): "23"}
 """No schedule exports anything meanwhile."""
@@ -144,3 +146,29 @@ def test_a_run_of_the_form_is_listed_and_shows_its_progress_and_link(asked: Aske
     assert (shown["jobId"], job.state, job.created_by) == (job.id, "complete", "dagster")
     assert "/v1/downloads/" in str(shown["download"])
     assert any(" %: " in event.get("message", "") for event in events)
+
+
+def test_a_person_is_erased_while_everything_runs_and_is_nowhere_after_what_had_happened(
+    asked: Asked, again: Stack
+) -> None:
+    (path, *_) = asked.store.files("engagement_events")
+    users = pq.read_table(path, columns=["userId"], partitioning=None)["userId"].to_pylist()
+    user = next(each for each in users if each.startswith("user_"))
+    assert find(asked.settings.root, [user])
+    refused = request_export(
+        asked.settings,
+        asked.store,
+        asked.ledger,
+        {"startDate": str(asked.day), "endDate": str(asked.day), "filters": {"userIds": [user]}},
+        now=utc_now(),
+        created_by="key_1",
+    )
+    asked.ledger.jobs.fail(refused.id, "INTERNAL_ERROR", "for the test", utc_now())
+    erasures = asked.ledger.erasures
+    request_id = erasures.create(user, "key_1", utc_now()).id
+    eventually("the end of the erasure", lambda: erasures.get(request_id).ended_at)
+    request = erasures.get(request_id)
+    assert (request.state, request.error_message) == ("complete", None)
+    assert find(asked.settings.root, [user]) == []
+    assert find(log_folder(asked.settings.root), [user]) == []
+    assert verify(asked.settings.exports).problems == ()

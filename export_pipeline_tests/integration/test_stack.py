@@ -15,7 +15,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.sample import write_sample
 from export_pipeline.exports import verify
 from export_pipeline_tests.integration import queries
-from export_pipeline_tests.integration.stack import Stack, eventually, land, running
+from export_pipeline_tests.integration.stack import Stack, eventually, land, log_folder, running
 
 BACKFILLED_DAYS, RETENTION_DAYS = 3, 30
 EXPORTS = [
@@ -177,7 +177,7 @@ def test_nothing_that_the_stack_logged_or_recorded_holds_a_user_id(
     deployed: Deployed, backfills: dict[str, str]
 ) -> None:
     assert len(deployed.users) > 10
-    places = [deployed.stack.home / "dagster", deployed.stack.home / "logs"]
+    places = [deployed.stack.home / "dagster", log_folder(deployed.stack.home)]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     for path in files:
         content = path.read_bytes()
