@@ -5,6 +5,7 @@ Values are searched as values; freed space, where values stand next to each othe
 is searched for ids whatever their neighbours.
 """
 
+import os
 import sqlite3
 import struct
 import time
@@ -12,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -82,29 +83,56 @@ def _values(connection: sqlite3.Connection, search: Search) -> None:
 def _companion(path: Path, search: Search) -> None:
     # Its pages may be old ones, so that no reading of the database tells what stands in them.
     try:
-        with open(path, "rb") as file:
-            search.text(file.read)
-            file.seek(0)
-            while content := file.read(WINDOW_BYTES):
-                search.remains(content, lambda _: True)
+        file = _Raw(path)
     except FileNotFoundError:
         return
+    search.text(file.read)
+    file.seek(0)
+    while content := file.read(WINDOW_BYTES):
+        search.remains(content, lambda _: True)
+
+
+class _Raw:
+    """The bytes of a database's file.
+
+    Its descriptor is kept as long as the process lives: closing any descriptor of a file ends all locks that
+    the process has on it, those of its connections too, and others would then take the database for unused.
+    """
+
+    _kept: ClassVar[dict[tuple[int, int], int]] = {}
+
+    def __init__(self, path: Path) -> None:
+        found = path.stat()
+        self._at = 0
+        self._descriptor = self._kept.get((found.st_dev, found.st_ino), -1)
+        if self._descriptor < 0:
+            self._descriptor = os.open(path, os.O_RDONLY)
+            found = os.fstat(self._descriptor)
+            self._kept[found.st_dev, found.st_ino] = self._descriptor
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, ``size`` at most; none at the end."""
+        content = os.pread(self._descriptor, size, self._at)
+        self._at += len(content)
+        return content
+
+    def seek(self, at: int) -> None:
+        """Go on at an offset."""
+        self._at = at
 
 
 def _pages(path: Path, search: Search) -> None:
-    with open(path, "rb") as file:
-        header = file.read(100)
-        if len(header) < 100:
-            return
-        size: int = _u16(header, 16)
-        pages = _Pages(
-            1 << 16 if size == 1 else size, _free_pages(file, header, 1 << 16 if size == 1 else size)
-        )
-        file.seek(0)
-        first = 0
-        while content := file.read(max(WINDOW_BYTES // pages.size, 1) * pages.size):
-            search.remains(content, partial(pages.is_unused, content, first))
-            first += len(content) // pages.size
+    file = _Raw(path)
+    header = file.read(100)
+    if len(header) < 100:
+        return
+    size: int = _u16(header, 16)
+    pages = _Pages(1 << 16 if size == 1 else size, _free_pages(file, header, 1 << 16 if size == 1 else size))
+    file.seek(0)
+    first = 0
+    while content := file.read(max(WINDOW_BYTES // pages.size, 1) * pages.size):
+        search.remains(content, partial(pages.is_unused, content, first))
+        first += len(content) // pages.size
 
 
 @dataclass(frozen=True)
@@ -135,7 +163,7 @@ class _Pages:
         return False
 
 
-def _free_pages(file: IO[bytes], header: bytes, size: int) -> frozenset[int]:
+def _free_pages(file: _Raw, header: bytes, size: int) -> frozenset[int]:
     free: set[int] = set()
     trunk = _u32(header, 32)
     while trunk and trunk - 1 not in free:

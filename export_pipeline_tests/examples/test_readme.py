@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export_pipeline.days import utc_now
-from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.service import lock_name
 from export_pipeline.locks import is_held
 from export_pipeline.privacy.access import Access
-from export_pipeline.store.views import query
-from export_pipeline_tests.api.conftest import Api
+from export_pipeline.privacy.erasing import STEPS, take_step
+from export_pipeline.privacy.passes import LOCK
+from export_pipeline_tests.api.conftest import Api, Serving
+from export_pipeline_tests.privacy.walker import find
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "http://localhost:8000"
@@ -22,11 +23,10 @@ ADDRESS = "http://localhost:8000"
 def run_lines(
     api: Api, folder: Path, treat: Callable[[str], object], heading: str = "Over HTTP"
 ) -> subprocess.CompletedProcess[str]:
-    """Run the lines under ``heading`` in ``folder`` while ``treat`` is called for each open job's id."""
+    """Run the lines under ``heading`` in ``folder`` while jobs are treated by ``treat`` and people erased."""
     section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1]
-    found = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert found is not None
-    assert ADDRESS in found[1]
+    blocks = re.findall(r"```sh\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+    assert ADDRESS in blocks[0]
     (folder / ".venv").symlink_to(sys.prefix)
     done = threading.Event()
 
@@ -35,12 +35,16 @@ def run_lines(
             for job in api.ledger.jobs.open(utc_now()):
                 if not is_held(api.settings, lock_name(job.id)):
                     treat(job.id)
+            for request in api.ledger.erasures.open():
+                if not is_held(api.settings, LOCK):
+                    for name in STEPS:
+                        take_step(api.settings, api.store, api.ledger, request.id, name, utc_now())
 
     worker = threading.Thread(target=work)
     worker.start()
     try:
         return subprocess.run(
-            ["bash", "-euc", found[1].replace(ADDRESS, api.url)],
+            ["bash", "-euc", "\n".join(blocks).replace(ADDRESS, api.url)],
             cwd=folder,
             env={"PATH": "/usr/bin:/bin", "EXPORT_PIPELINE_HOME": str(api.settings.root)},
             capture_output=True,
@@ -58,22 +62,24 @@ def test_the_readme_s_lines_end_in_a_verified_file(api: Api, tmp_path: Path) -> 
     assert "1 exports verified" in ran.stdout
 
 
-def test_the_readme_s_lines_about_one_person_end_in_verified_archives(api: Api, tmp_path: Path) -> None:
+def test_the_readme_s_lines_about_one_person_end_in_verified_archives_and_certificates(
+    serving: Serving, tmp_path: Path
+) -> None:
+    api = serving(tmp_path / "home")
+
     def treat(job_id: str) -> None:
         access = Access(api.settings, api.store, api.ledger)
         access.collect(job_id)
         access.publish(job_id)
 
-    counts = " union all ".join(
-        f"select count(*) from {kind.table} where userId = 'user_00000001'" for kind in DATA_TYPES.values()
-    )
-    held = sum(count for (count,) in query(api.settings, api.store, counts).fetchall())
     ran = run_lines(api, tmp_path, treat, "One person")
     assert ran.returncode == 0, ran.stderr
     assert "1 exports verified" in ran.stdout
-    assert held > 0
-    assert f": {held} rows, 0 withheld" in ran.stdout
+    assert ": 16 rows, 0 withheld" in ran.stdout
     assert len(list((tmp_path / "person").glob("usr_exp_*.zip"))) == 1
+    assert "16 rows would be removed" in ran.stdout
+    assert "is complete, due by" in ran.stdout
+    assert find(api.settings.root, ["user_00000001", "user_00000002"]) == []
 
 
 def test_the_readme_s_lines_end_with_the_reason_if_there_is_no_export(api: Api, tmp_path: Path) -> None:
