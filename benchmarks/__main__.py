@@ -25,6 +25,7 @@ NAMES = (
     "backfill",
     "on_demand",
     "api",
+    "deliveries",
     "metrics",
     "retention",
     "startup",

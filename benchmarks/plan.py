@@ -22,6 +22,7 @@ class Plan:
     rows_a_day: int = 100_000
     poll_seconds: int = 20
     download_bytes: int = 1_000_000_000
+    messages: int = 10_000
 
     @property
     def inputs(self) -> Path:
@@ -62,4 +63,5 @@ def quick(workdir: Path) -> Plan:
         backfill_days=3,
         rows_a_day=1_000,
         poll_seconds=2,
+        messages=500,
     )

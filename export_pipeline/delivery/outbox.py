@@ -43,6 +43,8 @@ REFUSED_CODES = (401, 403)
 GONE_CODE = 410
 USER_AGENT = "export-pipeline/1"
 _LOOK_SECONDS = 1.0
+_GATHER_SECONDS = 0.03
+"""How long outcomes are gathered, so that one transaction notes many."""
 _LEDGER_TRIES = 3
 """How often a locked ledger is waited for, each time as long as the ledger itself waits."""
 
@@ -139,10 +141,11 @@ class Courier:
                         under_way[task] = one.target
                     if not under_way:
                         return made
-                    done, _ = await asyncio.wait(
+                    await asyncio.wait(
                         under_way, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
-                    for task in done:
+                    await asyncio.sleep(_GATHER_SECONDS)
+                    for task in [task for task in under_way if task.done()]:
                         del under_way[task]
                         finished.append(task.result())
 

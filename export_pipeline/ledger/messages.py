@@ -7,7 +7,7 @@ may try and what an attempt changes. What is kept of a message holds no link: li
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,6 +56,18 @@ class Message:
     error: str | None
     created_at: datetime
     ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message to be put into the outbox; see ``add``."""
+
+    event: str
+    data: Mapping[str, Any]
+    webhook_id: str | None = None
+    address: bytes | None = field(default=None, repr=False)
+    job_id: str | None = None
+    once: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +173,12 @@ class Messages:
     def sealed(self, address: str) -> bytes:
         """An e-mail address as it is kept: encrypted."""
         return self._seal.close(address)
+
+    def send_all(self, new: Iterable[NewMessage], now: datetime) -> tuple[str, ...]:
+        """Put messages into the outbox in one transaction; the ids of those that were not there before."""
+        with self._engine.begin() as connection:
+            made = [add(connection, now=now, **vars(message)) for message in new]
+        return tuple(message_id for message_id in made if message_id is not None)
 
     def send_mail(
         self, event: str, data: Mapping[str, Any], address: str, now: datetime, once: str | None = None
