@@ -141,9 +141,7 @@ class Courier:
                         under_way[task] = one.target
                     if not under_way:
                         return made
-                    await asyncio.wait(
-                        under_way, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
+                    await asyncio.wait(under_way, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                     await asyncio.sleep(_GATHER_SECONDS)
                     for task in [task for task in under_way if task.done()]:
                         del under_way[task]

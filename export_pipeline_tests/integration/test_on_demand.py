@@ -1,5 +1,6 @@
 """What is asked for survives the death of everything that does it: exports, runs of the UI, an erasure."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from export_pipeline.exports import verify
 from export_pipeline.exports.service import lock_name, request_export
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Job, Ledger
+from export_pipeline.ledger.messages import EXPORT_READY
 from export_pipeline.locks import is_held
 from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
+from export_pipeline_tests.delivery.receivers import Receiver, receiver
 from export_pipeline_tests.integration.stack import Stack, eventually, log_folder, running
 from export_pipeline_tests.privacy.walker import find
 
@@ -68,8 +71,17 @@ def kill_everything(home: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    settings = load({variable("home"): str(tmp_path_factory.mktemp("home"))})
+def told() -> Iterator[Receiver]:
+    """A receiver that is told of every export that is ready."""
+    with receiver() as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def asked(told: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    home, allowed = str(tmp_path_factory.mktemp("home")), told.url.removesuffix("/hook")
+    settings = load({variable("home"): home, variable("webhook_allow"): allowed})
+    Ledger(settings).webhooks.create(told.url, [EXPORT_READY], "", utc_now())
     day = utc_now().date() - timedelta(days=2)
     write_sample(settings.landing, 1, day, 3000, 50, 1)
     ingest_landing(settings, Store(settings), Ledger(settings))
@@ -95,7 +107,8 @@ def interrupted(asked: Asked) -> list[str]:
 @pytest.fixture(scope="module")
 def again(asked: Asked, interrupted: list[str]) -> Iterator[Stack]:
     """The stack after the power cut."""
-    with running(asked.settings.root, QUIET) as stack:
+    allowed = {variable("webhook_allow"): asked.settings.webhook_allow}
+    with running(asked.settings.root, QUIET | allowed) as stack:
         yield stack
 
 
@@ -111,6 +124,16 @@ def test_every_job_is_complete_after_everything_was_killed(
     report = verify(asked.settings.exports / "on_demand")
     assert (report.problems, report.exports) == ((), 4)
     assert list((asked.settings.tmp / "exports").iterdir()) == []
+
+
+def test_every_job_is_told_once_to_who_subscribed(
+    asked: Asked, again: Stack, interrupted: list[str], told: Receiver
+) -> None:
+    def exports() -> set[str]:
+        return {json.loads(got.body)["data"]["exportId"] for got in told.got}
+
+    eventually("a message for each export", lambda: exports() >= set(interrupted))
+    assert len(told.ids) == len(set(told.ids))
 
 
 def test_a_run_of_the_form_is_listed_and_shows_its_progress_and_link(asked: Asked, again: Stack) -> None:
