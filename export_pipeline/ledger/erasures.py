@@ -145,6 +145,10 @@ class Erasures:
         """The requests that are queued or processing, in the order in which they were made."""
         return self._found(erasures.c.state.in_(OPEN))
 
+    def unfulfilled(self) -> tuple[Erasure, ...]:
+        """The requests that are open, or failed and were fulfilled by no later one, oldest first."""
+        return self._found(or_(erasures.c.state.in_(OPEN), erasures.c.person.is_not(None)))
+
     def unfinished_passes(self, step: str) -> list[str]:
         """The passes with a request that is not complete of which a step is not noted, in order."""
         noted = select(erasure_steps.c.pass_id).where(erasure_steps.c.name == step)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.ledger import Counts, Ledger
+from export_pipeline.ledger.erasures import FAILED
 from export_pipeline.settings import Settings
 
 STUCK_AFTER = timedelta(hours=1)
@@ -28,6 +29,7 @@ def alerts(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
         *stuck_batches(ledger, now),
         *failed_deliveries(settings, ledger, now),
         *disabled_webhooks(ledger),
+        *unfulfilled_erasures(ledger, now),
     ]
 
 
@@ -105,6 +107,22 @@ def disabled_webhooks(ledger: Ledger) -> list[Alert]:
         )
         for webhook in ledger.webhooks.disabled()
     ]
+
+
+def unfulfilled_erasures(ledger: Ledger, now: datetime) -> list[Alert]:
+    """Requests to erase somebody that failed, or that nothing has come of for long."""
+    found = []
+    for request in ledger.erasures.unfulfilled():
+        due = f"due by {request.due_at:%Y-%m-%d}"
+        if request.state == FAILED:
+            told = f"{request.id}: the erasure failed, {due}: {request.error_message}; ask for it again"
+        elif now - request.created_at > STUCK_AFTER:
+            asked = f"{request.created_at:%Y-%m-%d %H:%M} UTC"
+            told = f"{request.id}: the erasure was asked for at {asked} and is {request.state}, {due}"
+        else:
+            continue
+        found.append(Alert("erasure", request.id, told))
+    return found
 
 
 def _hours(duration: timedelta) -> str:

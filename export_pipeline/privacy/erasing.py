@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Conflict, ExportPipelineError, NotFound, TransientError
+from export_pipeline.exports.publishing import room
 from export_pipeline.exports.service import explained
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Erasure, Ledger
@@ -93,7 +94,8 @@ def _take(
 ) -> Counts:
     reach(settings, f"erasure.{name}")
     try:
-        return STEPS[name](settings, store, ledger, request_id, now)
+        with room(settings.root):
+            return STEPS[name](settings, store, ledger, request_id, now)
     except (TransientError, OperationalError):
         raise
     except Exception as error:

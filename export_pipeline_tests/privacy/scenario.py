@@ -73,10 +73,10 @@ class Deployment:
     store: Store
     ledger: Ledger
 
-    def take_in(self) -> None:
-        """Ten days of three types, who has which device, profiles, and lines that are refused."""
+    def take_in(self, days: int = DAYS) -> None:
+        """Days of three types, who has which device, profiles, and lines that are refused."""
         for target in EVENT:
-            for offset in range(DAYS):
+            for offset in range(days):
                 day = FIRST + timedelta(days=offset)
                 put(self.settings, f"{day}.jsonl.gz", events(target, day, "a"), target)
         at = "2026-11-10T10:00:00Z"

@@ -68,9 +68,7 @@ POINTS = (
 @pytest.fixture
 def there(settings: Settings, store: Store, ledger: Ledger) -> Deployment:
     settings = settings.model_copy(update={"window_rows": 20, "jobs_per_day": 1000})
-    there = Deployment(settings, store, ledger)
-    there.take_in()
-    return there
+    return Deployment(settings, store, ledger)
 
 
 def erase(there: Deployment, *user_ids: str) -> tuple[Erasure, ...]:
@@ -119,6 +117,7 @@ def _erased(row: dict[str, Any]) -> dict[str, Any]:
 def test_nothing_of_two_people_is_left_although_each_step_died_once_and_all_of_others_is_there(
     there: Deployment,
 ) -> None:
+    there.take_in()
     there.export()
     naming = there.wait()
     before = rows(there)
@@ -154,6 +153,7 @@ def test_nothing_of_two_people_is_left_although_each_step_died_once_and_all_of_o
 
 
 def test_a_daily_export_goes_on_as_its_next_version_and_stands_for_the_day(there: Deployment) -> None:
+    there.take_in(days=1)
     there.daily("events", "csv", FIRST)
     erase(there, ADA)
     live = live_daily(there.settings, "events", "csv", FIRST)
@@ -185,6 +185,7 @@ def _work(settings: Settings, request_id: str) -> None:
 
 
 def test_an_id_that_is_used_again_keeps_what_happens_later(there: Deployment) -> None:
+    there.take_in(days=1)
     erase(there, ADA)
     later = NOW + timedelta(days=1)
     at = later.isoformat().replace("+00:00", "Z")
@@ -198,6 +199,7 @@ def test_an_id_that_is_used_again_keeps_what_happens_later(there: Deployment) ->
 
 
 def test_beside_ingest_and_exports_nothing_comes_back(there: Deployment, tmp_path: Path) -> None:
+    there.take_in(days=3)
     stop = threading.Event()
     failures: list[BaseException] = []
 
