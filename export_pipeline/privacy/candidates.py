@@ -64,7 +64,12 @@ class Machine:
 
 
 def in_every_form(text: str) -> bytes:
-    """An expression that ends inside or after ``text`` wherever it stands, in any form."""
+    """An expression that ends inside or after ``text`` wherever it stands, in any form.
+
+    For a text that no form escapes it is the text, so it ends where the text does.
+    """
+    if not UNESCAPED.sub("", text):
+        return _literal(text.encode())
     return b"".join(_character(character) for character in text[:_FORM_CHARACTERS])
 
 

@@ -118,3 +118,13 @@ def test_needles_show_no_id_and_travel_to_other_processes():
     assert "42" not in repr(needles)
     assert pickle.loads(pickle.dumps(needles)).occurs(b"user_00000042")
     assert not Needles([]).occurs(b"user_00000042")
+
+
+@pytest.mark.parametrize("length", [6, 36, 48, 49, 64, 300])
+@pytest.mark.parametrize("tail", ["", "é/"])
+def test_ids_of_every_length_are_found(length, tail):
+    text = "aB3_" * 75
+    text = text[: length - len(tail)] + tail
+    needles = Needles([text])
+    assert needles.count(f'x {text} "{text}" {json.dumps(text)}{text}a'.encode()) == 3
+    assert needles.mentioned(pa.array([text, f"{text}b"])).tolist() == [True, False]
