@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from export_pipeline.errors import NotProven
+from export_pipeline.errors import NotProven, TransientError
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Erasure, Ledger
@@ -52,6 +52,7 @@ def scan(settings: Settings, store: Store, ledger: Ledger, request_id: str, now:
     Raises:
         Conflict: if the pass was not suppressed, or the request is complete.
         NotProven: if a match is left, or something could not be searched, saying where and why.
+        TransientError: if all that could not be searched is being written by somebody.
     """
     erasing = under_way(ledger, request_id, now)
     began = time.monotonic()
@@ -86,7 +87,8 @@ def _insist(report: Report) -> None:
     if report.problems:
         shown = "; ".join(report.problems[:_SHOWN])
         more = f" and {len(report.problems) - _SHOWN} more" if len(report.problems) > _SHOWN else ""
-        raise NotProven(f"not everything was searched: {shown}{more}")
+        wrong = f"not everything was searched: {shown}{more}"
+        raise TransientError(wrong) if report.passing else NotProven(wrong)
     if report.total.matches:
         places = ", ".join(
             f"{found.matches} in {name}" for name, found in report.places.items() if found.matches

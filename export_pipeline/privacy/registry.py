@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export_pipeline.privacy import containers, sqlite
-from export_pipeline.privacy.searching import Search
+from export_pipeline.privacy.searching import Search, Unsearchable
 from export_pipeline.store.store import NAMESPACE
 from export_pipeline.store.tables import ALL_TABLES
 
@@ -45,6 +45,11 @@ def _landed(path: Path, search: Search) -> None:
     # What is cut off there is what somebody is still writing, or what ingest takes the whole lines of.
     with open(path, "rb") as file:
         containers.read(file, path.name, search, cut_off=True)
+
+
+def _spilled(path: Path, _search: Search) -> None:
+    path.stat()
+    raise Unsearchable("it holds rows that DuckDB has spilled, as it alone can read them, and is in use")
 
 
 def _plain(path: Path, search: Search) -> None:
@@ -89,6 +94,7 @@ PLACES: Sequence[Place] = (
     Place("catalog", rf"catalog\.db{_COMPANION}?", sqlite.search_database),
     Place("dagster", r"dagster/.+", _dagster, unfinished=True),
     Place("logs", r"logs/[^/]+\.log", _decoded),
+    Place("spilled rows", r"tmp/(?:.+/)?duckdb_temp_[^/]+", _spilled, unfinished=True),
     Place("scratch", r"tmp/.+", _landed, unfinished=True),
 )
 

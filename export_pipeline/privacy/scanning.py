@@ -18,7 +18,7 @@ from export_pipeline.settings import Settings
 NAMES = "names"
 """Under which the names of files and folders are counted."""
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 """How long a file that somebody writes is waited for, until it can be read or is gone."""
 
 _PAUSE_SECONDS = 0.5
@@ -28,10 +28,14 @@ _MOST_ROUNDS = 200
 
 @dataclass(frozen=True)
 class Report:
-    """What a scan came upon, by place, and all that kept it from being complete."""
+    """What a scan came upon, by place, and all that kept it from being complete.
+
+    ``passing``: all problems are such as end by themselves, as files that somebody still writes.
+    """
 
     places: Mapping[str, Found]
     problems: tuple[str, ...]
+    passing: bool = False
 
     @property
     def total(self) -> Found:
@@ -44,7 +48,8 @@ def scan_root(settings: Settings, erased: Erased, places: Sequence[Place] = PLAC
     scan = _Scan(settings, erased, places)
     with ThreadPoolExecutor(settings.workers) as threads:
         scan.run(threads)
-    return Report(dict(sorted(scan.found.items())), tuple(sorted(scan.problems)))
+    problems = tuple(sorted(scan.problems))
+    return Report(dict(sorted(scan.found.items())), problems, passing=len(problems) == scan.passing > 0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class _Scan:
         self._named: set[str] = set()
         self.found: dict[str, Found] = {}
         self.problems: list[str] = []
+        self.passing = 0
 
     def run(self, threads: ThreadPoolExecutor) -> None:
         """Search all there is, and what came since as long as something went or is being written."""
@@ -77,6 +83,7 @@ class _Scan:
             if all(settled):
                 return
             time.sleep(_PAUSE_SECONDS)
+        self.passing += 1
         self._problem("", "files came and went all the time, so that some were never searched")
 
     def _listed(self) -> list[Entry]:
@@ -119,10 +126,14 @@ class _Scan:
         place = owner(file.path, self._places)
         if outcome.found is not None:
             self._add(place.name if place else NAMES, outcome.found)
-        elif outcome.problem is None or (patient and not outcome.lasting and _is_being_written(file, place)):
+        elif outcome.problem is None:
             return False
         else:
-            self._problem(file.path, outcome.problem)
+            passing = not outcome.lasting and _is_being_written(file, place)
+            if passing and patient:
+                return False
+            self.passing += passing
+            self._problem(file.path, outcome.problem + ("; somebody writes it" if passing else ""))
         self._done.add(file.path)
         return True
 

@@ -26,6 +26,8 @@ INSTANTS = ("timestamp", "createdAt", "linkedAt", "assignedAt", "takenAt")
 
 SEQUENCE = "batchSequence"
 
+_MOST_WINDOWS = 16
+
 
 class Unsearchable(Exception):
     """A file cannot be searched; the text says why and holds nothing of what is in it."""
@@ -118,6 +120,8 @@ class Search:
             end = chunk.rfind(b"\n") + 1
             if not end:
                 parts.append(chunk)
+                if len(parts) > _MOST_WINDOWS:
+                    raise Unsearchable("it has a line of more bytes than any row can have")
                 continue
             self._whole_lines(b"".join([*parts, chunk[:end]]))
             parts = [chunk[end:]]

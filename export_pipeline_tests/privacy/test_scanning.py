@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export_pipeline.privacy import registry
+from export_pipeline.privacy import registry, scanning
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.registry import PLACES, owner
 from export_pipeline.privacy.scanning import scan_root
@@ -257,6 +257,17 @@ def test_a_file_being_written_is_waited_for(here, monkeypatch):
     assert whole
     report = scan(here)
     assert (report.problems, report.places["scratch"].matches) == ((), 1)
+
+
+def test_a_file_written_for_too_long_may_be_searched_the_next_time(here, monkeypatch):
+    monkeypatch.setattr(scanning, "PATIENCE_SECONDS", 0.1)
+    put(here, "tmp/exports/make-1/a.parquet", b"PAR1")
+    put(here, "tmp/privacy/read-1/duckdb_temp_storage_DEFAULT-0.tmp", b"")
+    report = scan(here)
+    assert len(report.problems) == 2
+    assert report.passing
+    put(here, "notes.txt", b"")
+    assert not scan(here).passing
 
 
 def test_what_comes_in_place_of_a_file_that_vanished_is_searched(here):
