@@ -8,6 +8,7 @@ is searched for ids whatever their neighbours.
 import os
 import sqlite3
 import struct
+import threading
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -40,14 +41,17 @@ def search_database(path: Path, search: Search) -> None:
     if not path.stat().st_size:
         return
     try:
-        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True)) as connection:
+        with (
+            closing(_Raw(path)) as file,
+            closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True)) as connection,
+        ):
             connection.isolation_level = None
             connection.text_factory = bytes
             _put_log_back(connection)
             connection.execute(f"pragma busy_timeout = {_BUSY_SECONDS * 1000}")
             connection.execute("begin")
             _values(connection, search)
-            _pages(path, search)
+            _pages(file, search)
             connection.execute("rollback")
     except sqlite3.Error as error:
         if not path.exists():
@@ -82,33 +86,40 @@ def _values(connection: sqlite3.Connection, search: Search) -> None:
 
 def _companion(path: Path, search: Search) -> None:
     # Its pages may be old ones, so that no reading of the database tells what stands in them.
-    try:
-        file = _Raw(path)
-    except FileNotFoundError:
-        return
-    search.text(file.read)
-    file.seek(0)
-    while content := file.read(WINDOW_BYTES):
-        search.remains(content, lambda _: True)
+    with suppress(FileNotFoundError), closing(_Raw(path)) as file:
+        search.text(file.read)
+        file.seek(0)
+        while content := file.read(WINDOW_BYTES):
+            search.remains(content, lambda _: True)
 
 
 class _Raw:
     """The bytes of a database's file.
 
-    Its descriptor is kept as long as the process lives: closing any descriptor of a file ends all locks that
-    the process has on it, those of its connections too, and others would then take the database for unused.
+    Its descriptor is kept while the process has the file open otherwise: closing any descriptor of a file
+    ends all locks that the process has on it, those of its connections too, and others would then take the
+    database for unused.
     """
 
     _kept: ClassVar[dict[tuple[int, int], int]] = {}
+    _keeping: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, path: Path) -> None:
-        found = path.stat()
         self._at = 0
-        self._descriptor = self._kept.get((found.st_dev, found.st_ino), -1)
-        if self._descriptor < 0:
-            self._descriptor = os.open(path, os.O_RDONLY)
-            found = os.fstat(self._descriptor)
-            self._kept[found.st_dev, found.st_ino] = self._descriptor
+        with self._keeping:
+            about = path.stat()
+            descriptor = self._kept.get((about.st_dev, about.st_ino))
+            if descriptor is None:
+                descriptor = os.open(path, os.O_RDONLY)
+                about = os.fstat(descriptor)
+                self._kept[about.st_dev, about.st_ino] = descriptor
+        self._descriptor, self._file = descriptor, (about.st_dev, about.st_ino)
+
+    def close(self) -> None:
+        """Close the file unless somebody else in this process has it open."""
+        with self._keeping:
+            if self._file in self._kept and _times_open(self._file) == 1:
+                os.close(self._kept.pop(self._file))
 
     def read(self, size: int) -> bytes:
         """The next bytes, ``size`` at most; none at the end."""
@@ -121,8 +132,17 @@ class _Raw:
         self._at = at
 
 
-def _pages(path: Path, search: Search) -> None:
-    file = _Raw(path)
+def _times_open(file: tuple[int, int]) -> int:
+    """How many descriptors this process has of a file, given by device and inode."""
+    times = 0
+    for each in Path("/dev/fd").iterdir():
+        with suppress(OSError):
+            about = os.fstat(int(each.name))
+            times += (about.st_dev, about.st_ino) == file
+    return times
+
+
+def _pages(file: _Raw, search: Search) -> None:
     header = file.read(100)
     if len(header) < 100:
         return

@@ -34,3 +34,14 @@ def test_a_connection_of_this_process_keeps_its_locks_while_others_come_and_go(t
         connection.execute("insert into t values ('three')")
         assert counted_by_another_process(path) == 3
         assert path.with_name("ledger.db-wal").exists()
+
+
+def test_databases_nobody_here_uses_are_not_held_open(tmp_path: Path) -> None:
+    erased = Erased(Needles(["user_00000001"]), NOW, 1)
+    before = len([*Path("/dev/fd").iterdir()])
+    for number in range(20):
+        path = tmp_path / f"{number}.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("create table t (text)")
+        search_database(path, Search(erased))
+    assert len([*Path("/dev/fd").iterdir()]) == before
