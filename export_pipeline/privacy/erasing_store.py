@@ -20,7 +20,8 @@ from export_pipeline.privacy.suppressing import Counts
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.days import AGGREGATES, erase_mentions
-from export_pipeline.store.erasing import Edit, Erased, erase, erased_by, forget_replaced
+from export_pipeline.store.editing import Edit
+from export_pipeline.store.erasing import Erased, erase, erased_by, forget_replaced
 from export_pipeline.store.maintenance import LOCK as MAINTENANCE
 from export_pipeline.store.maintenance import Removed
 from export_pipeline.store.tables import METRICS_TABLE, TABLES, target_of

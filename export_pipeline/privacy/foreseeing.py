@@ -12,7 +12,8 @@ from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.purging import count
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-from export_pipeline.store.erasing import Edit, find
+from export_pipeline.store.editing import Edit
+from export_pipeline.store.erasing import find
 from export_pipeline.store.tables import TABLES
 
 _ALL_BATCHES = (1 << 63) - 1

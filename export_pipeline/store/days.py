@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
 from export_pipeline.settings import Settings
-from export_pipeline.store.erasing import Mentions
+from export_pipeline.store.editing import Mentions
 from export_pipeline.store.maintenance import Removed, expire_snapshots
 from export_pipeline.store.store import Store, local_path, retrying
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from export_pipeline.errors import DamagedData
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-from export_pipeline.store.erasing import Edit, Erased, erase, find, forget_replaced
+from export_pipeline.store.editing import Edit
+from export_pipeline.store.erasing import Erased, erase, find, forget_replaced
 from export_pipeline.store.maintenance import compact_day
 from export_pipeline_tests.rows import NOON, row, table
 
@@ -159,3 +162,19 @@ def test_somebody_nobody_knows_costs_no_commit(settings: Settings, store: Store)
     before = len(store.table(EVENTS).snapshots())
     assert erase(settings, store, EVENTS, edit("nobody-at-all"), "pass") == Erased()
     assert len(store.table(EVENTS).snapshots()) == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_a_damaged_file_is_named_and_nothing_is_committed(
+    settings: Settings, store: Store, damage: str
+) -> None:
+    append(store, *(row(n, userId=PERSON) for n in range(200)))
+    (path,) = map(Path, store.files(EVENTS))
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-9] if damage == "cut" else content[:40] + bytes(400) + content[440:])
+    with pytest.raises(DamagedData, match=path.name):
+        erase(settings, store, EVENTS, edit(PERSON), "pass")
+    assert store.committed(EVENTS, "pass", "erasure") is None
