@@ -19,8 +19,10 @@ from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.messages import EXPORT_READY
 from export_pipeline.locks import is_held
+from export_pipeline.privacy.asking import request_access
 from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
+from export_pipeline.store.views import query
 from export_pipeline_tests.delivery.receivers import Receiver, receiver
 from export_pipeline_tests.integration.stack import Stack, eventually, log_folder, running
 from export_pipeline_tests.privacy.walker import find
@@ -169,6 +171,23 @@ def test_a_run_of_the_form_is_listed_and_shows_its_progress_and_link(asked: Aske
     assert (shown["jobId"], job.state, job.created_by) == (job.id, "complete", "dagster")
     assert "/v1/downloads/" in str(shown["download"])
     assert any(" %: " in event.get("message", "") for event in events)
+
+
+def test_an_access_export_is_made_and_nothing_but_store_and_archive_holds_the_id(
+    asked: Asked, again: Stack
+) -> None:
+    settings = asked.settings
+    counted = "select userId from engagement_events group by userId order by count(*) desc, userId limit 1"
+    ((user,),) = query(settings, asked.store, counted).fetchall()
+    job_id = request_access(settings, asked.ledger, user, now=utc_now(), created_by="key_1").id
+    eventually("the end of the access export", lambda: asked.job(job_id).ended_at)
+    job = asked.job(job_id)
+    assert (job.state, bool(job.rows)) == ("complete", True)
+    # The exports of this module are of everybody, and the sample's own files are gone.
+    data = [settings.store, settings.exports]
+    for path in (*settings.root.rglob("*"), *log_folder(settings.root).rglob("*")):
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in data):
+            assert user.encode() not in path.read_bytes(), path
 
 
 def test_a_person_is_erased_while_everything_runs_and_is_nowhere_after_what_had_happened(
