@@ -11,9 +11,11 @@ from export_pipeline.api.streaming import Ended, file_answer
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import Target, followed
 from export_pipeline.delivery.onefile import assembled
+from export_pipeline.delivery.payloads import REMOVED_EVENTS
 from export_pipeline.delivery.published import published
 from export_pipeline.errors import Forbidden
 from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.privacy.restating import removed_events
 
 router = APIRouter(prefix="/v1/downloads", tags=["Downloads"])
 
@@ -37,6 +39,8 @@ def download(
         raise Forbidden(f"the URL was changed: {extra[0][:80]!r} is none of its parameters")
     signed = signer(request)
     signed.check(link_id, name, expires, signature, now)
+    if name == REMOVED_EVENTS:
+        return file_answer(request, removed_events(here.settings, link_id), None, lambda: lambda _: None)
     link, job = followed(here.ledger, link_id, now)
     file = assembled(published(here.settings, job), name)
     manifest_url = signed.url(link, Target(job.path or "", MANIFEST), now)

@@ -54,11 +54,13 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def file_answer(request: Request, file: Assembled, manifest_url: str, begin: Callable[[], Ended]) -> Response:
+def file_answer(
+    request: Request, file: Assembled, manifest_url: str | None, begin: Callable[[], Ended]
+) -> Response:
     """The answer to a GET or HEAD of a file.
 
     Args:
-        manifest_url: where the manifest is by which the file can be checked.
+        manifest_url: where the manifest is by which the file can be checked, if there is one.
         begin: called once it is certain that bytes will be sent; what it gives is told how many were.
     """
     tag = f'"{file.etag}"'
@@ -67,9 +69,10 @@ def file_answer(request: Request, file: Assembled, manifest_url: str, begin: Cal
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-transform",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}",
-        "Link": f'<{manifest_url}>; rel="describedby"; type="application/json"',
         "X-Content-Type-Options": "nosniff",
     }
+    if manifest_url is not None:
+        headers["Link"] = f'<{manifest_url}>; rel="describedby"; type="application/json"'
     if tag in _tags(request.headers.get("If-None-Match", "")):
         return Response(None, 304, headers)
     start, end, status = 0, file.length, 200

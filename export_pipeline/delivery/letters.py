@@ -72,7 +72,7 @@ _TEMPLATES = {
         "A person was erased from exports that you got",
         "A person was erased at their request. Please remove the rows of this person from the exports that "
         "you got; the ids of these rows are behind the link.",
-        (("Exports", "{exports}"), ("Request", "{requestId}")),
+        (("Exports", "{exports}"), ("Requests", "{requestIds}")),
         ("Ids of the removed rows", "{removedEventsUrl}"),
     ),
     OPERATOR_ALERT: _Template(
@@ -145,7 +145,9 @@ def _values(data: Mapping[str, Any]) -> _Values:
     values = _Values({name: value for name, value in data.items() if value is not None})
     values |= data.get("dateRange") or {}
     values |= data.get("error") or {}
-    for name in ("exports", "alerts"):
+    if "exports" in data:
+        values["exports"] = "\n".join(f"{export['exportId']}" for export in data["exports"])
+    for name in ("requestIds", "alerts"):
         if name in data:
             values[name] = "\n".join(map(str, data[name]))
     return values

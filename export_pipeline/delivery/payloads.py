@@ -5,11 +5,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, Urls, current_link, urls
+from export_pipeline.delivery.links import (
+    DEFAULT_URL,
+    LIFETIME,
+    HmacSigner,
+    Target,
+    Urls,
+    current_link,
+    urls,
+)
 from export_pipeline.delivery.published import Published, published
 from export_pipeline.errors import Conflict, DamagedData, Gone, NotFound
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Ledger
+from export_pipeline.ledger.links import Link
 from export_pipeline.ledger.messages import (
     EXPORT_FAILED,
     EXPORT_READY,
@@ -19,6 +28,10 @@ from export_pipeline.ledger.messages import (
 )
 from export_pipeline.settings import Settings
 from export_pipeline.sizes import size
+
+REMOVED_IN = "removedIn"
+"""What stands for the link of ``user.erased`` until it is sent: the id of a pass of erasures."""
+REMOVED_EVENTS = "removed-events.jsonl"
 
 LINKED = (EXPORT_READY, EXPORT_RESTATED)
 """Events that come with links to files."""
@@ -42,6 +55,8 @@ def payload(settings: Settings, ledger: Ledger, message: Message, now: datetime)
         DamagedData: if the files are not as they were published.
     """
     data = dict(message.data)
+    if (pass_id := data.pop(REMOVED_IN, None)) is not None:
+        data["removedEventsUrl"] = _removed_events(settings, message, pass_id, now)
     if message.job_id is not None and message.event in LINKED and not message.test:
         data |= _links(settings, ledger, message.job_id, now)
     return _wrapped(message, data)
@@ -53,6 +68,13 @@ def shown(settings: Settings, ledger: Ledger, message: Message, now: datetime) -
         return payload(settings, ledger, message, now)
     except (Gone, DamagedData):
         return _wrapped(message, message.data)
+
+
+def _removed_events(settings: Settings, message: Message, pass_id: str, now: datetime) -> str:
+    """Where the ids of the events are that an erasure took out of exports; the same on every try."""
+    link = Link(pass_id, "", message.created_at, message.created_at + LIFETIME, None)
+    signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
+    return signer.url(link, Target("", REMOVED_EVENTS), now)
 
 
 def encoded(document: Mapping[str, Any]) -> bytes:
@@ -112,5 +134,10 @@ def example(event: str) -> dict[str, Any]:
         EXPORT_READY: export | files,
         EXPORT_FAILED: export | {"error": {"code": "INTERNAL_ERROR", "message": "a test"}},
         EXPORT_RESTATED: export | files | replaced,
-        USER_ERASED: {"requestId": "era_test", "exports": ["exp_test"], "test": True},
+        USER_ERASED: {
+            "requestIds": ["era_test"],
+            "exports": [{"exportId": "exp_test", "version": 2}],
+            "removedEventsUrl": f"{url}/removed-events.jsonl",
+            "test": True,
+        },
     }[event]

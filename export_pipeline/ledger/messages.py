@@ -5,15 +5,19 @@ is ``pending`` until an attempt was a success, or none is left and it has ``fail
 may try and what an attempt changes. What is kept of a message holds no link: links are made when it is sent.
 """
 
+import hashlib
+import hmac
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from export_pipeline import secrets
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.sealing import Seal
@@ -68,6 +72,14 @@ class NewMessage:
     address: bytes | None = field(default=None, repr=False)
     job_id: str | None = None
     once: str | None = None
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Who a message was delivered to: an endpoint, or whoever reads an e-mail address."""
+
+    webhook_id: str | None
+    address: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -169,10 +181,15 @@ class Messages:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine = engine
         self._seal = Seal(settings, _SEAL)
+        self._key = partial(secrets.key, settings, _SEAL)
 
     def sealed(self, address: str) -> bytes:
         """An e-mail address as it is kept: encrypted."""
         return self._seal.close(address)
+
+    def fingerprint(self, address: str) -> str:
+        """A text that stands for an e-mail address and tells nobody which."""
+        return hmac.new(self._key(), address.encode(), hashlib.sha256).hexdigest()
 
     def send_all(self, new: Iterable[NewMessage], now: datetime) -> tuple[str, ...]:
         """Put messages into the outbox in one transaction; the ids of those that were not there before."""
@@ -319,6 +336,19 @@ class Messages:
                 attempt = Attempt(row.number, row.at, row.milliseconds, row.code, row.response, row.error)
                 found[row.message_id] += (attempt,)
         return found
+
+    def receivers(self, job_id: str) -> tuple[Receiver, ...]:
+        """Who the export of a job was delivered to."""
+        query = (
+            select(messages.c.webhook_id, messages.c.address)
+            .where(messages.c.job_id == job_id, messages.c.event == EXPORT_READY)
+            .where(messages.c.state == SUCCESS)
+            .order_by(messages.c.number)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        found = (Receiver(row[0], None if row[1] is None else self._seal.open(row[1])) for row in rows)
+        return tuple(dict.fromkeys(found))
 
     def stats(self, webhook_ids: Iterable[str]) -> dict[str, Stats]:
         """Of each of some endpoints: how its messages went."""

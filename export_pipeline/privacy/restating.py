@@ -4,13 +4,16 @@ Owns which data version a rewritten day stands for, and the list of what was rew
 request, and the ids of the events that went are in a file beside its certificate.
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from export_pipeline.errors import Gone
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.editing import Edit
 from export_pipeline.exports.manifest import DayEntry
@@ -18,12 +21,16 @@ from export_pipeline.exports.rewriting import DataVersion, Rewritten, rewrite_al
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
 from export_pipeline.ledger import Ledger
+from export_pipeline.pieces import Assembled, of_file
 from export_pipeline.privacy.erasing_store import step_of
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.passes import Pass, under_way
 from export_pipeline.privacy.suppressing import Counts
+from export_pipeline.privacy.telling import tell
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
+
+_PASS = re.compile(r"era_[0-9a-z]+", re.ASCII)
 
 EXPORTS = "exports"
 """The step under which the ledger keeps which exports were rewritten."""
@@ -48,6 +55,7 @@ def rewrite_exports(
         ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": [*before, entry]}, now)
         reach(settings, "erasure.restated")
     found = rewritten(ledger, erasing.id)
+    tell(ledger, erasing.id, [request.id for request in erasing.requests], found, now)
     return {
         "exports": len(found),
         "rows": sum(export["rowsRemoved"] for export in found),
@@ -71,6 +79,20 @@ def removed_file(settings: Settings, pass_id: str) -> Path:
     """The ids of the events that a pass took out of exports: a JSON object a line, an export and data type
     each."""
     return settings.root / "certificates" / f"{pass_id}.removed.jsonl"
+
+
+def removed_events(settings: Settings, pass_id: str) -> Assembled:
+    """The same file as it is sent.
+
+    Raises:
+        Gone: if it is not there, or no more.
+    """
+    path = removed_file(settings, pass_id)
+    if not _PASS.fullmatch(pass_id) or not path.is_file():
+        raise Gone("the list of removed events is not kept any more")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Assembled(path.name, "application/x-ndjson", digest, (of_file(path),))
 
 
 def _data_versions(ledger: Ledger, pass_id: str) -> DataVersion:
