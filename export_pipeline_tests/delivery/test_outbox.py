@@ -238,21 +238,19 @@ def test_endpoints_that_hang_hold_up_no_other(tmp_path: Path) -> None:
         outbox = allowing(tmp_path, *hanging, *(there.url for there in good))
         for url in [*hanging, *(there.url for there in good)]:
             outbox.endpoint(url)
-        for _ in range(12):
+        for _ in range(8):
             outbox.fail_job()
-        taken: list[float] = []
-        began = time.monotonic()
+        ended: list[bool] = []
         courier = Courier(
             outbox.settings, outbox.ledger, clock=outbox.clock,
-            limits=Limits(at_once=20, each=4), sender={"answer_seconds": 1.0},
+            limits=Limits(at_once=20, each=4), sender={"answer_seconds": 2.0},
         )  # fmt: skip
-        courier.deliver_due(
-            lambda outcome, _: taken.append(time.monotonic() - began) if outcome.success else None
-        )
-    assert [len(there.got) for there in good] == [12] * 5
-    # Twelve to each of the hanging, four at a time, take three seconds; the others wait for none of them.
-    assert max(taken) < 1.0
-    assert time.monotonic() - began > 3.0
+        courier.deliver_due(lambda outcome, _: ended.append(outcome.success))
+    assert [len(there.got) for there in good] == [8] * 5
+    assert (ended.count(True), ended.count(False)) == (40, 24)
+    # Four at a time to each of the three that hang: the others wait for the first of these at most.
+    last = len(ended) - ended[::-1].index(True)
+    assert ended[:last].count(False) <= 12
 
 
 def test_no_more_than_a_few_go_to_one_receiver_at_once(tmp_path: Path) -> None:
