@@ -142,6 +142,17 @@ def test_the_links_of_a_person_go_and_the_device_is_forgotten(
     assert [(r["userId"], r["deviceId"]) for r in rows] == [("user_b", "device-shared")]
 
 
+def test_of_an_id_that_others_are_linked_to_the_rows_go_and_the_links_stay(
+    settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    link(settings, store, ledger, [("user_a", "device-shared"), ("user_b", "device-shared")])
+    take_in(store, ledger, [row(1, userId="device-shared"), row(2, deviceId="device-shared")])
+    erase_people(settings, store, ledger, "device-shared")
+    assert [(r["userId"], r["deviceId"]) for r in stored(store)] == [("user_00000002", "device-shared")]
+    links_left = sum(pq.read_metadata(path).num_rows for path in store.files("device_links"))
+    assert links_left == 2
+
+
 def test_what_waits_to_be_taken_in_is_suppressed_and_what_happens_later_is_kept(
     settings: Settings, store: Store, ledger: Ledger
 ) -> None:

@@ -62,6 +62,7 @@ POINTS = (
     "erasure.replaced",
     "erasure.scanned",
     "erasure.certify",
+    "erasure.certified",
 )
 
 
