@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from export_pipeline.api import downloads, erasures, exports, health, users, webhooks
+from export_pipeline.api import downloads, erasures, exports, health, schedules, users, webhooks
 from export_pipeline.api.access import Access
 from export_pipeline.api.bodies import BodyLimit
 from export_pipeline.api.deployment import Deployment
@@ -24,7 +24,7 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
-MODULES = (exports, users, erasures, webhooks, downloads, health)
+MODULES = (exports, schedules, users, erasures, webhooks, downloads, health)
 TITLE = "Analytics exports"
 DESCRIPTION = """
 Ask for a range of days with `POST /v1/analytics/export`, look at the job until it is `complete`, and

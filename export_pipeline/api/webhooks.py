@@ -45,7 +45,7 @@ ERRORS = (400, 401, 403, 404, 429, 500, 503)
 )
 def list_(request: Request, key: Caller, limit: Limit = 20, cursor: Cursor = None) -> Response:
     """A page of endpoints; `meta.nextCursor` is null on the last one. Secrets are never listed."""
-    _check_parameters(request, "limit", "cursor")
+    check_parameters(request, "limit", "cursor")
     ledger = deployment(request).ledger
     found, following, total = ledger.webhooks.list(limit=limit, cursor=cursor)
     return answer(request, endpoints(ledger, found), total=total, nextCursor=following)
@@ -70,7 +70,7 @@ def create_(request: Request, key: Caller, body: Body, repeatable: Repeatable = 
         (document,) = endpoints(here.ledger, [webhook])
         return 201, document | ({} if secret is None else {"secret": secret})
 
-    return once(request, key, repeatable, f"whk_{secrets.token_hex(12)}", make, kept=_without_secret)
+    return once(request, key, repeatable, f"whk_{secrets.token_hex(12)}", make, kept=without_secret)
 
 
 @router.get(
@@ -102,10 +102,11 @@ def change_(request: Request, key: Caller, webhook_id: WebhookId, body: Body) ->
 @router.delete(
     "/{webhookId}",
     summary="Remove an endpoint",
-    responses=documents.responses({200: shapes.RemovedWebhook}, *ERRORS),
+    responses=documents.responses({200: shapes.RemovedWebhook}, *ERRORS, 409),
 )
 def remove(request: Request, key: Caller, webhook_id: WebhookId) -> Response:
-    """Removes it and the log of its deliveries; what waits is not sent any more."""
+    """Removes it and the log of its deliveries; what waits is not sent any more. One that a scheduled export
+    is delivered to is a conflict."""
     deployment(request).ledger.webhooks.remove(webhook_id)
     return answer(request, {"id": webhook_id, "deleted": True})
 
@@ -122,7 +123,7 @@ def rotate(
     here = deployment(request)
 
     def make(_: str) -> tuple[int, Any]:
-        _check_empty(body)
+        check_empty(body)
         secret, until = here.ledger.webhooks.rotate(webhook_id, utc_now())
         return 200, {
             "id": webhook_id,
@@ -130,7 +131,7 @@ def rotate(
             "previousSecretExpiresAt": instant_text(until),
         }
 
-    return once(request, key, repeatable, webhook_id, make, kept=_without_secret)
+    return once(request, key, repeatable, webhook_id, make, kept=without_secret)
 
 
 @router.post(
@@ -172,7 +173,7 @@ def list_deliveries(
     cursor: Cursor = None,
 ) -> Response:
     """What was sent, what was answered each time, and when the next attempt is."""
-    _check_parameters(request, "limit", "status", "cursor")
+    check_parameters(request, "limit", "status", "cursor")
     here = deployment(request)
     found, following, total = here.ledger.messages.list(webhook_id, limit=limit, status=status, cursor=cursor)
     documents_ = deliveries(here.settings, here.ledger, found, utc_now())
@@ -196,17 +197,19 @@ def retry(
     here = deployment(request)
 
     def make(_: str) -> tuple[int, Any]:
-        _check_empty(body)
+        check_empty(body)
         return 200, retried(here.ledger.messages.retry(delivery_id, utc_now(), webhook_id))
 
     return once(request, key, repeatable, delivery_id, make)
 
 
-def _without_secret(data: dict[str, Any]) -> dict[str, Any]:
+def without_secret(data: dict[str, Any]) -> dict[str, Any]:
+    """An answer as it is given a second time."""
     return {name: value for name, value in data.items() if name != "secret"}
 
 
-def _check_empty(body: dict[str, Any]) -> None:
+def check_empty(body: dict[str, Any]) -> None:
+    """Refuse a body with anything in it."""
     if body:
         name = next(iter(body))
         raise InvalidRequest(f"{name[:80]!r} is not a field; the body must be empty", field=name[:80])
@@ -220,7 +223,8 @@ def _check_fields(body: dict[str, Any], *fields: str) -> None:
             )
 
 
-def _check_parameters(request: Request, *known: str) -> None:
+def check_parameters(request: Request, *known: str) -> None:
+    """Refuse parameters of the query that are not ``known``."""
     for name in request.query_params:
         if name not in known:
             raise InvalidRequest(

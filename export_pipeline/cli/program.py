@@ -9,7 +9,17 @@ from collections.abc import Sequence
 
 import click
 
-from export_pipeline.cli import data, exporting, jobs, operations, quarantine, serving, users, webhooks
+from export_pipeline.cli import (
+    data,
+    exporting,
+    jobs,
+    operations,
+    quarantine,
+    schedules,
+    serving,
+    users,
+    webhooks,
+)
 from export_pipeline.cli.output import JSON_FLAG, Output
 from export_pipeline.errors import ExportPipelineError, InvalidRequest
 
@@ -26,7 +36,7 @@ def program() -> None:
     """
 
 
-for module in (data, exporting, jobs, serving, webhooks, users, quarantine, operations):
+for module in (data, exporting, jobs, schedules, serving, webhooks, users, quarantine, operations):
     for command in module.COMMANDS:
         program.add_command(command)
 

@@ -19,7 +19,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.daily import DailyExport, live_daily
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.ledger import Job, Ledger
-from export_pipeline.ledger.jobs import ON_DEMAND
+from export_pipeline.ledger.jobs import EXPORTS
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -63,7 +63,7 @@ def estimate(
         if stored:
             rows += round(stored * share)
             size += stored * share * _bytes_a_row(settings, store, request, data_type, stored, alike)
-    ahead = sum(max(0, job.estimated_rows - job.processed_rows) for job in ledger.jobs.open(now, [ON_DEMAND]))
+    ahead = sum(max(0, job.estimated_rows - job.processed_rows) for job in ledger.jobs.open(now, EXPORTS))
     seconds = (ahead / MOST_AT_ONCE + rows) / _rows_a_second(past)
     return Estimate(rows, round(size), now + _STARTUP + timedelta(seconds=seconds))
 

@@ -71,7 +71,7 @@ def parse_request(values: Mapping[str, object], *, now: datetime, settings: Sett
         data_types,
         check_format(values.get("format", "jsonl")),
         check_compression(values.get("compression", "gzip")),
-        _filters(values.get("filters", {}), data_types),
+        check_filters(values.get("filters", {}), data_types),
     )
 
 
@@ -93,7 +93,8 @@ def check_data_types(value: object) -> tuple[str, ...]:
     return names
 
 
-def _filters(value: object, data_types: tuple[str, ...]) -> Filters:
+def check_filters(value: object, data_types: tuple[str, ...]) -> Filters:
+    """``value`` as filters for these data types; anything else is ``InvalidRequest`` naming the field."""
     if not isinstance(value, Mapping):
         raise InvalidRequest(
             f"filters is {_shown(value)}; it must be an object with any of {_listed(_FILTERS)}",

@@ -1,4 +1,4 @@
-"""Exports on demand: asked for, queued in the ledger, and worked on by whoever runs the job.
+"""Exports that jobs stand for: asked for, queued in the ledger, and worked on by whoever runs the job.
 
 Owns what a job's export is called and where it lies, how its progress is noted, what a failure means for
 the job, and what is cleared away. The states themselves are the ledger's.
@@ -37,11 +37,10 @@ from export_pipeline.exports.publishing import room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
-from export_pipeline.ledger.jobs import CANCELLED, FAILED, MAX_ATTEMPTS, OPEN
+from export_pipeline.ledger.jobs import CANCELLED, EXPORTS, FAILED, MAX_ATTEMPTS, OPEN
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
-FOLDER = "on_demand"
 _LATER_VERSION = re.compile(r"-v[1-9][0-9]*\Z", re.ASCII)
 _PROGRESS_SECONDS = 0.5
 _PATIENCE_SECONDS = 5.0
@@ -74,7 +73,7 @@ def request_export(
     request = parse_request(values, now=now, settings=settings)
     expected = estimate(settings, store, ledger, request, now)
     new = NewJob(
-        request=_noted(request),
+        request=noted(request),
         user_ids=request.filters.user_ids,
         estimated_rows=expected.rows,
         estimated_bytes=expected.bytes,
@@ -84,7 +83,7 @@ def request_export(
     return ledger.jobs.create(new, now, job_id)
 
 
-def _noted(request: ExportRequest) -> dict[str, object]:
+def noted(request: ExportRequest) -> dict[str, object]:
     """The request as the ledger shows it: as in the manifest, users as a count."""
     return {
         "dateRange": {"start": str(request.start), "end": str(request.end)},
@@ -122,9 +121,9 @@ def _request(settings: Settings, ledger: Ledger, job: Job, now: datetime) -> Exp
     return parse_request(values, now=now, settings=settings)
 
 
-def job_folder(settings: Settings, job_id: str) -> Path:
-    """The directory of a job's export."""
-    return settings.exports / FOLDER / job_id
+def job_folder(settings: Settings, job: Job) -> Path:
+    """The directory of a job's export as it is first made; all of a kind are in one place."""
+    return settings.exports / job.kind / job.id
 
 
 def job_of(path: Path) -> str:
@@ -227,14 +226,14 @@ class _Work:
                     folder,
                     made,
                     export_id=job.id,
-                    kind="on_demand",
+                    kind=job.kind,
                     version=1,
                     replaces=None,
                     sources=sources,
                     now=self._clock(),
                 )
                 self._note()
-                return manifest, job_folder(settings, job.id)
+                return manifest, job_folder(settings, job)
 
             kept = kept_days(settings, request)
             manifest, _ = make_published(made_in, request, sources, self._progress, finish, kept)
@@ -249,8 +248,8 @@ class _Work:
                 job.id,
                 job.attempt,
                 rows=manifest.row_count,
-                bytes=one_file_bytes(job_folder(self._settings, job.id), manifest),
-                path=f"{FOLDER}/{job.id}",
+                bytes=one_file_bytes(job_folder(self._settings, job), manifest),
+                path=f"{job.kind}/{job.id}",
                 now=now,
                 expires_at=now + timedelta(days=self._settings.export_retention_days),
             )
@@ -293,10 +292,11 @@ def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:
     """Clear away what no job needs: exports of cancelled and failed jobs, what dead processes left, and locks
     of jobs that have ended. Files whose time is over are the affair of retention."""
     sweep(settings.tmp / "exports", SCRATCH)
-    for folder in (settings.exports / FOLDER).glob("*"):
-        with suppress(NotFound):
-            if _is_left_over(settings, ledger, folder, now):
-                shutil.rmtree(folder, ignore_errors=True)
+    for kind in EXPORTS:
+        for folder in (settings.exports / kind).glob("*"):
+            with suppress(NotFound):
+                if _is_left_over(settings, ledger, folder, now):
+                    shutil.rmtree(folder, ignore_errors=True)
     open_jobs = {lock_name(job.id) for job in ledger.jobs.open(now)}
     for name in locks.known(settings, lock_name("")):
         if name not in open_jobs and not locks.is_held(settings, name):

@@ -1,12 +1,13 @@
 """Which messages the end of an export job makes, as part of the transaction that ends it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, select
 
 from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY, add
+from export_pipeline.ledger.tables import schedules
 from export_pipeline.ledger.webhooks import subscribed
 
 
@@ -24,8 +25,16 @@ def announce_failed(connection: Connection, job: Row[Any], now: datetime) -> Non
 def _announce(
     connection: Connection, event: str, job: Row[Any], more: Mapping[str, Any], now: datetime
 ) -> None:
-    if job.kind != "on_demand":
-        return
-    for webhook_id in subscribed(connection, event):
-        data = {"exportId": job.id, "dateRange": job.request["dateRange"], **more}
-        add(connection, event, data, now, webhook_id=webhook_id, job_id=job.id)
+    data = {"exportId": job.id, "dateRange": job.request["dateRange"], **more}
+    for recipient in _recipients(connection, event, job):
+        add(connection, event, data, now, job_id=job.id, **recipient)
+
+
+def _recipients(connection: Connection, event: str, job: Row[Any]) -> Sequence[Mapping[str, Any]]:
+    """Who is told of a job: whoever subscribed, or the recipient of the schedule that asked for it."""
+    if job.kind == "on_demand":
+        return [{"webhook_id": webhook_id} for webhook_id in subscribed(connection, event)]
+    query = select(schedules.c.webhook_id, schedules.c.address).where(schedules.c.id == job.created_by)
+    if job.kind == "scheduled" and (row := connection.execute(query).one_or_none()):
+        return [dict(row._mapping)]
+    return []

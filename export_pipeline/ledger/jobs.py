@@ -120,31 +120,34 @@ class Jobs:
         Raises:
             RateLimited: if as many on-demand jobs as ``jobs_per_day`` allows were asked for this UTC day.
         """
-        job_id = job_id or new_id(new.kind)
-        encrypted = self._fernet().encrypt(json.dumps(list(new.user_ids)).encode()) if new.user_ids else None
         with self._engine.begin() as connection:
             if new.kind == ON_DEMAND:
                 self._check_day(connection, now)
-            last = connection.execute(select(func.max(jobs.c.number))).scalar() or 0
-            row = connection.execute(
-                insert(jobs)
-                .values(
-                    id=job_id,
-                    number=last + 1,
-                    kind=new.kind,
-                    state=QUEUED,
-                    request=dict(new.request),
-                    user_filter=encrypted,
-                    created_by=new.created_by,
-                    created_at=now,
-                    attempt=0,
-                    processed_rows=0,
-                    estimated_rows=new.estimated_rows,
-                    estimated_bytes=new.estimated_bytes,
-                    estimated_completion=new.estimated_completion,
-                )
-                .returning(*jobs.c)
-            ).one()
+            return self.add(connection, new, now, job_id or new_id(new.kind))
+
+    def add(self, connection: Connection, new: NewJob, now: datetime, job_id: str) -> Job:
+        """The same as part of a transaction; however many were asked for."""
+        encrypted = self._fernet().encrypt(json.dumps(list(new.user_ids)).encode()) if new.user_ids else None
+        last = connection.execute(select(func.max(jobs.c.number))).scalar() or 0
+        row = connection.execute(
+            insert(jobs)
+            .values(
+                id=job_id,
+                number=last + 1,
+                kind=new.kind,
+                state=QUEUED,
+                request=dict(new.request),
+                user_filter=encrypted,
+                created_by=new.created_by,
+                created_at=now,
+                attempt=0,
+                processed_rows=0,
+                estimated_rows=new.estimated_rows,
+                estimated_bytes=new.estimated_bytes,
+                estimated_completion=new.estimated_completion,
+            )
+            .returning(*jobs.c)
+        ).one()
         return _job(row, now)
 
     def _check_day(self, connection: Connection, now: datetime) -> None:

@@ -24,6 +24,7 @@ from export_pipeline.ledger.keeping import Keeping
 from export_pipeline.ledger.keys import Keys
 from export_pipeline.ledger.links import Links
 from export_pipeline.ledger.messages import Messages
+from export_pipeline.ledger.schedules import Schedules
 from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions, watermarks
 from export_pipeline.ledger.webhooks import Webhooks
 from export_pipeline.settings import Settings
@@ -108,6 +109,11 @@ class Ledger:
     def attempts(self) -> Attempts:
         """Claims of messages, and what became of them."""
         return Attempts(self._engine)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """The scheduled exports."""
+        return Schedules(self._settings, self._engine, self.jobs, self.webhooks)
 
     @cached_property
     def keeping(self) -> Keeping:

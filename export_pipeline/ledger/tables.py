@@ -134,6 +134,7 @@ jobs = Table(
     ),
     CheckConstraint("state <> 'failed' or error_code is not null", name="jobs_failed"),
     CheckConstraint("user_filter is null or state in ('queued', 'processing')", name="jobs_forget_users"),
+    Index("jobs_created_by", "created_by", "number"),
 )
 
 keys = Table(
@@ -274,6 +275,28 @@ attempts = Table(
     Column("code", Integer),
     Column("response", String, nullable=False),
     Column("error", String),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("frequency", String, nullable=False),
+    Column("mode", String, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("user_filter", LargeBinary),
+    Column("webhook_id", ForeignKey("webhooks.id")),
+    Column("address", LargeBinary),
+    Column("enabled", Boolean, nullable=False),
+    Column("reason", String),
+    Column("next_day", Date, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("frequency in ('daily', 'weekly')", name="schedules_frequency"),
+    CheckConstraint("mode in ('full', 'incremental')", name="schedules_mode"),
+    CheckConstraint("(webhook_id is null) <> (address is null)", name="schedules_recipient"),
+    CheckConstraint("reason is null or not enabled", name="schedules_reason"),
 )
 
 kept_from = Table(

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 
-from export_pipeline.errors import InvalidRequest, NotFound
+from export_pipeline.errors import Conflict, InvalidRequest, NotFound
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.messages import fail_waiting, number_of
 from export_pipeline.ledger.sealing import Seal
-from export_pipeline.ledger.tables import webhooks
+from export_pipeline.ledger.tables import schedules, webhooks
 from export_pipeline.settings import Settings
 
 ACTIVE, DISABLED = "active", "disabled"
@@ -115,7 +115,11 @@ class Webhooks:
             NotFound: if there is none with this id.
         """
         with reading(self._engine) as connection:
-            return _webhook(_one(connection, webhook_id))
+            return self.known(connection, webhook_id)
+
+    def known(self, connection: Connection, webhook_id: str) -> Webhook:
+        """The same as part of a transaction."""
+        return _webhook(_one(connection, webhook_id))
 
     def list(
         self, *, limit: int = 20, cursor: str | None = None
@@ -177,9 +181,17 @@ class Webhooks:
 
         Raises:
             NotFound: if there is none with this id.
+            Conflict: if a scheduled export is delivered there.
         """
         with self._engine.begin() as connection:
             _one(connection, webhook_id)
+            used = select(schedules.c.id).where(schedules.c.webhook_id == webhook_id).limit(1)
+            if schedule_id := connection.execute(used).scalar():
+                raise Conflict(
+                    f"the schedule {schedule_id} is delivered to {webhook_id}; change its delivery or delete "
+                    "it first",
+                    field="webhookId",
+                )
             connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 
     def rotate(self, webhook_id: str, now: datetime) -> tuple[str, datetime]:

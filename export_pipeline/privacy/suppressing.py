@@ -86,6 +86,8 @@ def suppress(settings: Settings, store: Store, ledger: Ledger, request_id: str, 
 
 
 def _fail_jobs(ledger: Ledger, erasing: Pass, now: datetime) -> int:
+    # Schedules first: from then on none of them queues a job that names these people.
+    ledger.schedules.disable_naming(erasing.holders.keys())
     failed = 0
     for job in ledger.jobs.open(now):
         if not erasing.holders.keys().isdisjoint(ledger.jobs.user_ids(job.id)):

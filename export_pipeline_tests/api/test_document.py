@@ -16,6 +16,12 @@ OPERATIONS = (
     "DELETE /v1/analytics/export/{jobId}",
     "POST /v1/analytics/export/{jobId}/links",
     "GET /v1/analytics/exports",
+    "GET /v1/exports/schedules",
+    "POST /v1/exports/schedules",
+    "GET /v1/exports/schedules/{id}",
+    "PATCH /v1/exports/schedules/{id}",
+    "DELETE /v1/exports/schedules/{id}",
+    "POST /v1/exports/schedules/{id}/run",
     "POST /v1/users/exports",
     "POST /v1/users/{userId}/export",
     "GET /v1/users/exports/{jobId}",
@@ -38,7 +44,13 @@ OPERATIONS = (
     "GET /readyz",
     "GET /metrics",
 )
-JUDGED = ("POST /v1/analytics/export", "POST /v1/webhooks", "PATCH /v1/webhooks/{webhookId}")
+JUDGED = (
+    "POST /v1/analytics/export",
+    "POST /v1/exports/schedules",
+    "PATCH /v1/exports/schedules/{id}",
+    "POST /v1/webhooks",
+    "PATCH /v1/webhooks/{webhookId}",
+)
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +102,7 @@ def test_each_answer_has_an_example_of_its_shape(api: Api) -> None:
     document = api.get("/openapi.json").json()
     for path, calls in document["paths"].items():
         for method, call in calls.items():
-            if path.startswith(("/v1/analytics", "/v1/users", "/v1/webhooks")):
+            if path.startswith(("/v1/analytics", "/v1/exports", "/v1/users", "/v1/webhooks")):
                 for status, answer in call["responses"].items():
                     content = answer["content"]["application/json"]
                     shape = {**content["schema"], "components": document["components"]}

@@ -18,7 +18,6 @@ import standardwebhooks
 
 from export_pipeline.delivery.outbox import Courier, Limits
 from export_pipeline.delivery.retrying import DELAYS
-from export_pipeline.exports.service import FOLDER
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.attempts import LEASE
 from export_pipeline.settings import load, variable
@@ -280,7 +279,7 @@ def test_damaged_files_are_tried_again_and_lost_ones_say_so(tmp_path: Path) -> N
         outbox = allowing(tmp_path, there.url)
         outbox.endpoint(there.url)
         job_id = outbox.complete_job()
-        manifest = outbox.settings.exports / FOLDER / job_id / "manifest.json"
+        manifest = outbox.settings.exports / "on_demand" / job_id / "manifest.json"
         held = manifest.read_bytes()
         manifest.write_bytes(b"{")
         outbox.deliver()
