@@ -24,7 +24,7 @@ Frequency = Annotated[
     Field(description="Every day the day before, or every Monday the seven days before."),
 ]
 Mode = Literal["full"]
-DataTypes = Annotated[list[DataTypeName], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+DataTypes = Annotated[list[DataTypeName], Field(min_length=1)]
 
 CREATES = {
     "to a URL": {

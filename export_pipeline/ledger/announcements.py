@@ -25,8 +25,8 @@ def announce_failed(connection: Connection, job: Row[Any], now: datetime) -> Non
 def _announce(
     connection: Connection, event: str, job: Row[Any], more: Mapping[str, Any], now: datetime
 ) -> None:
-    data = {"exportId": job.id, "dateRange": job.request["dateRange"], **more}
     for recipient in _recipients(connection, event, job):
+        data = {"exportId": job.id, "dateRange": job.request["dateRange"], **more}
         add(connection, event, data, now, job_id=job.id, **recipient)
 
 
