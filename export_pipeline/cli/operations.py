@@ -50,6 +50,7 @@ def _status_text(found: "Status") -> str:
         [[e.data_type, e.format, e.days, e.rows, size(e.bytes)] for e in found.exports],
     )
     due = [f"{count} files wait in landing/{target}" for target, count in found.landing.items() if count]
+    due += [f"{found.deliveries} messages wait to be delivered"] if found.deliveries else []
     due += [f"{day}: {', '.join(names)} can be exported" for day, names in found.due.ready.items()]
     due += [f"{day}: {', '.join(names)} not closed yet" for day, names in found.due.waiting.items()]
     due += [f"{day}: {name} changed since its {format_} export" for name, format_, day in found.outdated]

@@ -46,12 +46,14 @@ class LiveExports:
 
 @dataclass(frozen=True)
 class Status:
-    """What ``status`` shows. ``landing`` counts waiting files by target; ``outdated`` lists the daily exports
-    whose day has changed since they were made, as (data type, format, day)."""
+    """What ``status`` shows. ``landing`` counts waiting files by target, ``deliveries`` messages that are due;
+    ``outdated`` lists the daily exports whose day has changed since they were made, as (data type, format,
+    day)."""
 
     stored: tuple[Stored, ...]
     exports: tuple[LiveExports, ...]
     landing: dict[str, int]
+    deliveries: int
     due: Due
     outdated: tuple[tuple[str, str, date], ...]
     broken: tuple[Alert, ...]
@@ -105,6 +107,7 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         tuple(stored),
         tuple(exports),
         {target: len(waiting_files(settings, target)) for target in TABLE_OF},
+        ledger.messages.waiting(now)[0],
         due_now(settings, ledger, now),
         tuple(outdated),
         (*alerts(settings, ledger, now), *overdue(settings, ledger, now), *damaged),
@@ -132,6 +135,7 @@ def to_json(found: Status) -> dict[str, Any]:
         ],
         "due": {
             "landing": found.landing,
+            "deliveries": found.deliveries,
             "exports": [
                 {"date": str(day), "dataTypes": list(data_types), "state": state}
                 for state, by_day in (("ready", found.due.ready), ("waiting", found.due.waiting))
