@@ -46,7 +46,7 @@ class LiveExports:
 
 @dataclass(frozen=True)
 class Status:
-    """What ``status`` shows. ``landing`` counts waiting files by target, ``deliveries`` messages that are due;
+    """What ``status`` shows. ``landing`` counts waiting files by target, ``deliveries`` messages due;
     ``outdated`` lists the daily exports whose day has changed since they were made, as (data type, format,
     day)."""
 
