@@ -51,8 +51,13 @@ def rewrite_exports(
         before, entry = rewritten(ledger, erasing.id), dict(_listed(done))
         if entry in before:
             continue  # told again, as an attempt ended before it removed what was replaced
-        _keep_removed(settings, erasing.id, done)
-        ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": [*before, entry]}, now)
+        step = ledger.erasures.step(erasing.id, EXPORTS) or {}
+        size = _keep_removed(settings, erasing.id, done, step.get("removedBytes", 0))
+        reach(settings, "erasure.listed")
+        # What an attempt that died had made is told again.
+        listed = [export for export in step.get("rewritten", ()) if export["path"] != done.path]
+        listed.append(_listed(done))
+        ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": listed, "removedBytes": size}, now)
         reach(settings, "erasure.restated")
     found = rewritten(ledger, erasing.id)
     tell(ledger, erasing.id, [request.id for request in erasing.requests], found, now)
@@ -121,10 +126,12 @@ def _listed(done: Rewritten) -> Mapping[str, Any]:
     }
 
 
-def _keep_removed(settings: Settings, pass_id: str, done: Rewritten) -> None:
+def _keep_removed(settings: Settings, pass_id: str, done: Rewritten, noted: int) -> int:
+    """Add the ids of the events that went to the first ``noted`` bytes of the file; its size then."""
     path = removed_file(settings, pass_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
+    with open(path, "ab") as file:
+        file.truncate(noted)
         for data_type, event_ids in done.removed.items():
             if event_ids:
                 line = {
@@ -133,7 +140,9 @@ def _keep_removed(settings: Settings, pass_id: str, done: Rewritten) -> None:
                     "dataType": data_type,
                     "eventIds": event_ids,
                 }
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
     flush(path.parent)
+    return size

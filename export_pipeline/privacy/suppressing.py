@@ -20,6 +20,7 @@ from export_pipeline.privacy.passes import Pass, under_way
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
+SUPPRESS = "suppress"
 CODE = "SUBJECT_ERASED"
 MESSAGE = "a person the request names was erased; ask again without them"
 
@@ -80,8 +81,10 @@ def suppress(settings: Settings, store: Store, ledger: Ledger, request_id: str, 
         last = ledger.last_batches(1)
     ledger.erasures.reach_to(erasing.id, last[0].sequence if last else 0)
     reach(settings, "erasure.reached")
+    earlier = ledger.erasures.step(erasing.id, SUPPRESS) or {}
     counts = {"exportsFailed": failed, "landingLinesSuppressed": taken}
-    ledger.erasures.note(erasing.id, "suppress", counts, now)
+    counts = {name: count + earlier.get(name, 0) for name, count in counts.items()}
+    ledger.erasures.note(erasing.id, SUPPRESS, counts, now)
     return counts
 
 

@@ -21,6 +21,7 @@ from export_pipeline.ledger.erasures import COMPLETE, QUEUED
 from export_pipeline.privacy.erasing import STEPS, erase_now, take_step
 from export_pipeline.privacy.foreseeing import foresee
 from export_pipeline.privacy.requests import request_erasures, shown
+from export_pipeline.privacy.restating import removed_file, rewritten
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -57,6 +58,7 @@ POINTS = (
     "rewrite.written",
     "rewrite.published",
     "rewrite.shown",
+    "erasure.listed",
     "erasure.expired",
     "erasure.cleaning",
     "erasure.replaced",
@@ -151,6 +153,11 @@ def test_nothing_of_two_people_is_left_although_each_step_died_once_and_all_of_o
     for request, expected in zip((ada, eve), foreseen["requests"], strict=True):
         assert expected["rowsRemoved"].items() <= request["rowsRemoved"].items()
     assert ada["rowsRemoved"]["quarantine"] == foreseen["quarantine"] == 2
+
+    told = rewritten(there.ledger, made[0].id)
+    listed = [json.loads(each) for each in removed_file(there.settings, made[0].id).read_text().splitlines()]
+    assert len({export["path"] for export in told}) == len(told) == len(foreseen["exports"])
+    assert sum(export["rowsRemoved"] for export in told) == sum(len(each["eventIds"]) for each in listed)
 
 
 def test_a_daily_export_goes_on_as_its_next_version_and_stands_for_the_day(there: Deployment) -> None:
