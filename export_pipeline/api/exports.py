@@ -18,8 +18,9 @@ from export_pipeline.delivery.published import published
 from export_pipeline.errors import InvalidRequest, NotFound
 from export_pipeline.exports.service import request_export
 from export_pipeline.ledger import Job
-from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, MOST_LISTED
+from export_pipeline.ledger.jobs import COMPLETE, EXPORTS
 from export_pipeline.ledger.keys import Key
+from export_pipeline.ledger.paging import MOST_LISTED
 
 router = APIRouter(prefix="/v1/analytics", tags=["Exports"])
 

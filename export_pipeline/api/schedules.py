@@ -21,7 +21,8 @@ from export_pipeline.errors import NotFound
 from export_pipeline.exports.scheduled import run_now
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger.jobs import QUEUED
-from export_pipeline.ledger.schedules import MOST_LISTED, Schedule
+from export_pipeline.ledger.paging import MOST_LISTED
+from export_pipeline.ledger.schedules import Schedule
 
 router = APIRouter(prefix="/v1/exports/schedules", tags=["Scheduled exports"])
 

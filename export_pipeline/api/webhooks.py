@@ -20,7 +20,7 @@ from export_pipeline.delivery.outbox import Courier
 from export_pipeline.errors import InvalidRequest, NotFound
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger.keys import Key
-from export_pipeline.ledger.messages import MOST_LISTED
+from export_pipeline.ledger.paging import MOST_LISTED
 
 router = APIRouter(prefix="/v1/webhooks", tags=["Webhooks"])
 

@@ -22,9 +22,10 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline import secrets
 from export_pipeline.days import midnight
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound, RateLimited
+from export_pipeline.errors import Conflict, NotFound, RateLimited
 from export_pipeline.ledger.announcements import announce_failed, announce_ready
 from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.paging import check_status, read_page
 from export_pipeline.ledger.tables import jobs
 from export_pipeline.settings import Settings
 
@@ -39,7 +40,6 @@ EXPORTS = (ON_DEMAND, SCHEDULED)
 """What the list of exports shows."""
 MAX_ATTEMPTS = 2
 """A run that dies is tried once more (contract, section 4)."""
-MOST_LISTED = 100
 
 _KEY = "filters"
 
@@ -187,24 +187,13 @@ class Jobs:
         Raises:
             InvalidRequest: naming ``limit``, ``status`` or ``cursor``.
         """
-        if not 1 <= limit <= MOST_LISTED:
-            raise InvalidRequest(f"limit is {limit}; it must be from 1 to {MOST_LISTED}", field="limit")
-        if status is not None and status not in STATES:
-            raise InvalidRequest(
-                f"status is {status[:80]!r}; it must be one of {', '.join(STATES)}", field="status"
-            )
+        check_status(status, STATES)
         wanted: list[ColumnElement[bool]] = [jobs.c.kind.in_(tuple(kinds))]
         if status is not None:
             wanted.append(_in_state(status, now))
-        page = select(jobs).where(*wanted).order_by(jobs.c.number.desc()).limit(limit + 1)
-        if cursor is not None:
-            page = page.where(jobs.c.number < _number(cursor))
         with reading(self._engine) as connection:
-            found = [_job(row, now) for row in connection.execute(page)]
-            total = connection.execute(select(func.count()).where(*wanted)).scalar() or 0
-        more = len(found) > limit
-        found = found[:limit]
-        return tuple(found), str(found[-1].number) if more else None, total
+            rows, following, total = read_page(connection, jobs, wanted, limit, cursor)
+        return tuple(_job(row, now) for row in rows), following, total
 
     def open(self, now: datetime, kinds: Iterable[str] | None = None) -> tuple[Job, ...]:
         """The jobs (of ``kinds``) that are queued or processing, in the order of being asked for."""
@@ -379,12 +368,6 @@ def _in_state(state: str, now: datetime) -> ColumnElement[bool]:
     if state == EXPIRED:
         return or_(jobs.c.state == EXPIRED, and_(jobs.c.state == COMPLETE, jobs.c.expires_at <= now))
     return jobs.c.state == state
-
-
-def _number(cursor: str) -> int:
-    if cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18:
-        return int(cursor)
-    raise InvalidRequest(f"cursor is {cursor[:80]!r}; it must be the nextCursor of a list", field="cursor")
 
 
 def _job(row: Row[Any], now: datetime) -> Job:

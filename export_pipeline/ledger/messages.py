@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, up
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline import secrets
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound
+from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.paging import check_status, read_page
 from export_pipeline.ledger.sealing import Seal
 from export_pipeline.ledger.tables import attempts, messages, notices, webhooks
 from export_pipeline.settings import Settings
@@ -34,7 +35,6 @@ EVENTS = (EXPORT_READY, EXPORT_FAILED, EXPORT_RESTATED, USER_ERASED)
 OPERATOR_ALERT = "operator.alert"
 """By e-mail to the operator only."""
 
-MOST_LISTED = 100
 
 _SEAL = "addresses"
 
@@ -245,8 +245,7 @@ class Messages:
         with self._engine.begin() as connection:
             if connection.execute(select(messages.c.id).where(messages.c.id == message_id)).scalar():
                 return False
-            if connection.execute(select(webhooks.c.id).where(webhooks.c.id == webhook_id)).scalar() is None:
-                raise NotFound(f"there is no webhook {webhook_id[:80]!r}", field="webhookId")
+            _check_webhook(connection, webhook_id)
             _insert(
                 connection,
                 message_id=message_id,
@@ -303,28 +302,17 @@ class Messages:
             NotFound: if there is no such endpoint.
             InvalidRequest: naming ``limit``, ``status`` or ``cursor``.
         """
-        if not 1 <= limit <= MOST_LISTED:
-            raise InvalidRequest(f"limit is {limit}; it must be from 1 to {MOST_LISTED}", field="limit")
-        if status is not None and status not in STATES:
-            raise InvalidRequest(
-                f"status is {status[:80]!r}; it must be one of {', '.join(STATES)}", field="status"
-            )
+        check_status(status, STATES)
         wanted: list[ColumnElement[bool]] = (
             [] if webhook_id is None else [messages.c.webhook_id == webhook_id]
         )
         if status is not None:
             wanted.append(messages.c.state == status)
-        page = select(messages).where(*wanted).order_by(messages.c.number.desc()).limit(limit + 1)
-        if cursor is not None:
-            page = page.where(messages.c.number < number_of(cursor))
         with reading(self._engine) as connection:
             if webhook_id is not None:
                 _check_webhook(connection, webhook_id)
-            found = [message_of(row) for row in connection.execute(page)]
-            total = connection.execute(select(func.count()).select_from(messages).where(*wanted)).scalar()
-        more = len(found) > limit
-        found = found[:limit]
-        return tuple(found), str(found[-1].number) if more else None, total or 0
+            rows, following, total = read_page(connection, messages, wanted, limit, cursor)
+        return tuple(message_of(row) for row in rows), following, total
 
     def attempts(self, message_ids: Iterable[str]) -> Mapping[str, Sequence[Attempt]]:
         """The attempts at each of some messages, oldest first."""
@@ -420,17 +408,6 @@ class Messages:
 def _subject(current: Mapping[str, str], new: Sequence[str]) -> str:
     more = f" and {len(new) - 1} more" if len(new) > 1 else ""
     return f"Exports: {current[new[0]]}{more}"
-
-
-def number_of(cursor: str) -> int:
-    """The number that a cursor of a list stands for.
-
-    Raises:
-        InvalidRequest: naming ``cursor``.
-    """
-    if cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18:
-        return int(cursor)
-    raise InvalidRequest(f"cursor is {cursor[:80]!r}; it must be the nextCursor of a list", field="cursor")
 
 
 def _check_webhook(connection: Connection, webhook_id: str) -> None:

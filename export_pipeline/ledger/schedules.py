@@ -17,10 +17,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound
+from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, OPEN, Job, Jobs, NewJob
-from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED, number_of
+from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED
+from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.sealing import Seal
 from export_pipeline.ledger.tables import jobs, schedules
 from export_pipeline.ledger.webhooks import Webhooks
@@ -30,7 +31,6 @@ DAILY, WEEKLY = "daily", "weekly"
 FREQUENCIES = (DAILY, WEEKLY)
 FULL, INCREMENTAL = "full", "incremental"
 MODES = (FULL, INCREMENTAL)
-MOST_LISTED = 100
 
 SUBJECT_ERASED = "a person its filter named was erased; give it other filters to enable it again"
 
@@ -202,17 +202,9 @@ class Schedules:
         Raises:
             InvalidRequest: naming ``limit`` or ``cursor``.
         """
-        if not 1 <= limit <= MOST_LISTED:
-            raise InvalidRequest(f"limit is {limit}; it must be from 1 to {MOST_LISTED}", field="limit")
-        page = select(schedules).order_by(schedules.c.number.desc()).limit(limit + 1)
-        if cursor is not None:
-            page = page.where(schedules.c.number < number_of(cursor))
         with reading(self._engine) as connection:
-            found = [_schedule(row) for row in connection.execute(page)]
-            total = connection.execute(select(func.count()).select_from(schedules)).scalar() or 0
-        more = len(found) > limit
-        found = found[:limit]
-        return tuple(found), str(found[-1].number) if more else None, total
+            rows, following, total = read_page(connection, schedules, (), limit, cursor)
+        return tuple(_schedule(row) for row in rows), following, total
 
     def enabled(self, frequency: str | None = None) -> tuple[Schedule, ...]:
         """The schedules (of a frequency) that are enabled, in the order in which they were made."""

@@ -14,9 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound
+from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
-from export_pipeline.ledger.messages import fail_waiting, number_of
+from export_pipeline.ledger.messages import fail_waiting
+from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.sealing import Seal
 from export_pipeline.ledger.tables import schedules, webhooks
 from export_pipeline.settings import Settings
@@ -28,7 +29,6 @@ ROTATION = timedelta(hours=1)
 """How long the secret before stays in force (contract, section 4)."""
 GIVEN_UP_AFTER = timedelta(days=5)
 """How long an endpoint may do nothing but fail (issue 7)."""
-MOST_LISTED = 100
 
 BY_HAND = "disabled by hand"
 GONE = "it answered 410 Gone"
@@ -129,17 +129,9 @@ class Webhooks:
         Raises:
             InvalidRequest: naming ``limit`` or ``cursor``.
         """
-        if not 1 <= limit <= MOST_LISTED:
-            raise InvalidRequest(f"limit is {limit}; it must be from 1 to {MOST_LISTED}", field="limit")
-        page = select(webhooks).order_by(webhooks.c.number.desc()).limit(limit + 1)
-        if cursor is not None:
-            page = page.where(webhooks.c.number < number_of(cursor))
         with reading(self._engine) as connection:
-            found = [_webhook(row) for row in connection.execute(page)]
-            total = connection.execute(select(func.count()).select_from(webhooks)).scalar() or 0
-        more = len(found) > limit
-        found = found[:limit]
-        return tuple(found), str(found[-1].number) if more else None, total
+            rows, following, total = read_page(connection, webhooks, (), limit, cursor)
+        return tuple(_webhook(row) for row in rows), following, total
 
     def disabled(self) -> tuple[Webhook, ...]:
         """The endpoints that were disabled, though by nobody's hand."""
