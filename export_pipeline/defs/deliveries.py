@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
@@ -22,6 +23,8 @@ from export_pipeline.operations.notices import tell_operator
 
 JOB = "deliver_due"
 ASSET, CHECK = "deliveries", "all_delivered"
+LONGEST_SECONDS = 1800
+"""After which a run is ended: nothing is delivered beside one that hangs."""
 MOST_SHOWN = 200
 """Attempts that a run shows one by one; the log of deliveries has all."""
 
@@ -117,7 +120,11 @@ def _record(
     description="Webhooks and e-mail that are due. Started by the `deliveries` sensor; by hand it is "
     "safe at any time.",
     executor_def=dg.in_process_executor,
-    tags={"export_pipeline/lane": "deliveries", "dagster/priority": "30"},
+    tags={
+        "export_pipeline/lane": "deliveries",
+        PRIORITY_TAG: "30",
+        MAX_RUNTIME_SECONDS_TAG: str(LONGEST_SECONDS),
+    },
 )
 def deliver_job() -> None:
     """One op."""
