@@ -34,7 +34,7 @@ def test_its_job_fails_and_it_is_disabled_with_the_reason(
     assert not ended.enabled
     assert "erased" in str(ended.reason)
     assert ledger.schedules.user_ids(naming.id) == ()
-    assert ledger.schedules.enabled() == tuple(others)
+    assert [schedule.id for schedule in ledger.schedules.enabled()] == [other.id for other in others]
     (message,) = ledger.messages.list()[0]
     assert (message.event, message.job_id) == ("export.failed", failed.id)
     assert GONE not in str(message.data)
