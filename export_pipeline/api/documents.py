@@ -31,6 +31,10 @@ REQUESTS = {
         "summary": "A week of engagement events as one .jsonl.gz",
         "value": {"startDate": "2026-11-16", "endDate": "2026-11-22"},
     },
+    "what came since": {
+        "summary": "The rows taken in since an export, whatever day they belong to",
+        "value": {"cursor": "cur_wJd0r3ZLQ2n5xQnU6J3Z8mVb7bB7InYiOjEs4oCm"},
+    },
     "some videos": {
         "summary": "What was played of two videos, as CSV",
         "value": {
@@ -94,6 +98,7 @@ _COMPLETE = {
     "format": "jsonl",
     "compression": "gzip",
     "filters": {"contentIds": [], "eventTypes": [], "userCount": 0},
+    "mode": "full",
     "createdAt": "2026-11-23T08:00:00Z",
     "progress": 100,
     "processedRows": 136524,

@@ -5,7 +5,7 @@ from typing import Any
 from export_pipeline.delivery.links import Urls
 from export_pipeline.delivery.payloads import linked
 from export_pipeline.delivery.published import Published
-from export_pipeline.exports.manifest import instant_text
+from export_pipeline.exports.manifest import FULL, INCREMENTAL, instant_text
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import FAILED, QUEUED
 from export_pipeline.sizes import size
@@ -29,6 +29,7 @@ def shown(job: Job) -> dict[str, Any]:
         "jobId": job.id,
         "status": job.state,
         **_request(job),
+        "mode": INCREMENTAL if job.request.get("since") else FULL,
         "createdAt": instant_text(job.created_at),
         "progress": job.progress,
         "processedRows": job.processed_rows,

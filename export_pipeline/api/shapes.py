@@ -19,10 +19,8 @@ State = Literal["queued", "processing", "complete", "failed", "cancelled", "expi
 Format = Literal["jsonl", "csv"]
 Compression = Literal["gzip", "none"]
 DataTypeName = Literal["events", "quality", "ads"]
-Day = Annotated[
-    str,
-    Field(pattern=r"^\d{4}-\d{2}-\d{2}$", examples=["2026-11-16"], json_schema_extra={"format": "date"}),
-]
+Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", examples=["2026-11-16"])]
+Day = Annotated[Date, Field(json_schema_extra={"format": "date"})]
 Instant = Annotated[
     str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$", examples=["2026-11-23T08:00:00Z"])
 ]
@@ -40,6 +38,15 @@ def sometimes(description: str | None = None) -> Any:
     return Field(default=None, json_schema_extra=_without_default, description=description)
 
 
+def _sometimes_day(description: str) -> Any:
+    return Field(default=None, json_schema_extra=_optional_day, description=description)
+
+
+def _optional_day(schema: dict[str, Any]) -> None:
+    schema["format"] = "date"
+    _without_default(schema)
+
+
 def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
@@ -55,11 +62,19 @@ class Filters(Shape):
     ] = []
 
 
-class ExportRequest(Shape):
-    """A range of at most 31 days, both ends included."""
+Cursor = Annotated[str, Field(min_length=1, examples=["cur_wJd0r3ZLQ2n5xQnU6J3Z8mVb7bB7InYiOjEs4oCm"])]
 
-    startDate: Day
-    endDate: Day
+
+class ExportRequest(Shape):
+    """A range of at most 31 days, both ends included; or a cursor, for what was taken in since."""
+
+    startDate: Date = _sometimes_day("With `endDate`, unless there is a `cursor`.")
+    endDate: Date = _sometimes_day("With `startDate`.")
+    cursor: Cursor | Annotated[list[Cursor], Field(min_length=1)] = sometimes(
+        "Instead of dates: the `cursor` of a manifest or of an answer, or a list of those of several "
+        "exports, such as the daily ones of a range. The export holds the rows of batches taken in "
+        "since, each once, whatever day they belong to. `dataTypes` are then by default those of the cursor."
+    )
     dataTypes: Annotated[list[DataTypeName], Field(min_length=1)] = ["events"]
     format: Format = "jsonl"
     compression: Compression = "gzip"
@@ -177,6 +192,7 @@ class Status(Shape):
     format: Format
     compression: Compression
     filters: AppliedFilters
+    mode: Literal["full", "incremental"]
     createdAt: Instant
     progress: int = Field(ge=0, le=100)
     processedRows: int

@@ -12,10 +12,17 @@ from export_pipeline.sizes import size
 
 
 @click.command()
-@click.option("--start", required=True, metavar="DATE", help="First day, YYYY-MM-DD (UTC).")
-@click.option("--end", required=True, metavar="DATE", help="Last day, at most 30 days later.")
+@click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD (UTC).")
+@click.option("--end", metavar="DATE", help="Last day, at most 30 days later.")
 @click.option(
-    "--data-types", default="events", show_default=True, help="Of events, quality, ads; separated by commas."
+    "--cursor",
+    "cursors",
+    multiple=True,
+    help="Instead of --start and --end: an export's cursor, for the rows taken in since; can be repeated.",
+)
+@click.option(
+    "--data-types",
+    help="Of events, quality, ads; separated by commas.  [default: events, or those of the cursor]",
 )
 @click.option("--format", "format_", default="jsonl", show_default=True, help="jsonl or csv.")
 @click.option("--compression", default="gzip", show_default=True, help="gzip or none.")
@@ -34,9 +41,10 @@ from export_pipeline.sizes import size
 @pass_output
 def export(
     output: Output,
-    start: str,
-    end: str,
-    data_types: str,
+    start: str | None,
+    end: str | None,
+    cursors: Sequence[str],
+    data_types: str | None,
     format_: str,
     compression: str,
     content_ids: Sequence[str],
@@ -49,6 +57,7 @@ def export(
 ) -> None:
     """Export a range of days to a directory, read back and verified before it appears.
 
+    With --cursor it is an increment: the rows of batches taken in since that export, whatever their day.
     With --queue it is made by the running deployment, like those that the API is asked for.
     """
     from export_pipeline.api.jobs import created
@@ -64,6 +73,12 @@ def export(
         raise click.UsageError("--queue excludes --out and --overwrite; its files are published by the job")
     if not queue and out is None:
         raise click.UsageError("Missing option '--out', or '--queue'.")
+    dates = {"--start": start, "--end": end}
+    for name, day in dates.items():
+        if day is None and not cursors:
+            raise click.UsageError(f"Missing option '{name}', or '--cursor'.")
+        if day is not None and cursors:
+            raise click.UsageError(f"--cursor excludes {name}; an increment has the days that were touched")
     settings = load()
     filters = {"contentIds": list(content_ids), "userIds": list(user_ids), "eventTypes": list(event_types)}
     given = {name for name, wanted in filters.items() if wanted}
@@ -73,9 +88,8 @@ def export(
         filters["userIds"] += filter(None, (line.rstrip("\r\n") for line in sys.stdin))
     now = utc_now()
     values = {
-        "startDate": start,
-        "endDate": end,
-        "dataTypes": [name.strip() for name in data_types.split(",")],
+        **({"cursor": list(cursors)} if cursors else {"startDate": start, "endDate": end}),
+        **({} if data_types is None else {"dataTypes": [n.strip() for n in data_types.split(",")]}),
         "format": format_,
         "compression": compression,
         "filters": {name: wanted for name, wanted in filters.items() if name in given},

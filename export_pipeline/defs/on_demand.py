@@ -50,8 +50,13 @@ class OnDemandForm(dg.Config):
 
     start_date: str | None = Field(None, description="First day (UTC), YYYY-MM-DD.")
     end_date: str | None = Field(None, description="Last day, at most 30 days later.")
+    cursor: list[str] = Field(
+        [], description="Instead of dates: the cursors of exports, for the rows taken in since."
+    )
     data_types: list[DataTypeName] | None = Field(
-        None, description=f"Any of {', '.join(DATA_TYPES)}, in the order wanted; absent: events."
+        None,
+        description=f"Any of {', '.join(DATA_TYPES)}, in the order wanted; absent: events, or those of the "
+        "cursor.",
     )
     format: FormatName = Field(FormatName["jsonl"], description="jsonl or csv.")
     compression: CompressionName = Field(CompressionName["gzip"], description="gzip or none.")
@@ -70,6 +75,7 @@ def _values(form: OnDemandForm) -> dict[str, object]:
     dates = {"startDate": form.start_date, "endDate": form.end_date}
     return {
         **{name: day for name, day in dates.items() if day is not None},
+        **({"cursor": form.cursor} if form.cursor else {}),
         **({} if form.data_types is None else {"dataTypes": [name.value for name in form.data_types]}),
         "format": form.format.value,
         "compression": form.compression.value,
@@ -93,9 +99,10 @@ def export_op(
 def _job_of(context: dg.OpExecutionContext, deployment: Deployment, form: OnDemandForm) -> Job:
     now = utc_now()
     if form.job_id is not None:
-        if form.start_date is not None or form.end_date is not None:
+        if form.start_date is not None or form.end_date is not None or form.cursor:
             raise InvalidRequest(
-                "job_id is given together with dates; give the id alone, or what to export", field="job_id"
+                "job_id is given together with dates or a cursor; give the id alone, or what to export",
+                field="job_id",
             )
         job_id = deployment.ledger.jobs.get(form.job_id, now).id
         context.instance.add_run_tags(context.run_id, {JOB_TAG: job_id})

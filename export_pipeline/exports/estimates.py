@@ -17,6 +17,7 @@ from export_pipeline.days import days_between
 from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.daily import DailyExport, live_daily
+from export_pipeline.exports.looking import look
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import EXPORTS
@@ -58,8 +59,7 @@ def estimate(
     alike = next((job for job in past if _alike(job, request)), None)
     rows, size = 0, 0.0
     for data_type in request.data_types:
-        days = ledger.read_days(data_type, request.start, request.end)
-        stored = sum(state.rows for state in days.states.values())
+        stored = sum(wanted.rows for wanted in look(ledger, data_type, request).days.values())
         if stored:
             rows += round(stored * share)
             size += stored * share * _bytes_a_row(settings, store, request, data_type, stored, alike)

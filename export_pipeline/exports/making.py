@@ -14,12 +14,13 @@ from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
 
-from export_pipeline.days import days_between
-from export_pipeline.errors import DamagedData, OutsideRetention, TransientError
+from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
+from export_pipeline.exports.cursors import Cursor, signed, together
 from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.looking import Look, erasures, erasures_now, look, still_kept
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.publishing import publish
 from export_pipeline.exports.request import ExportRequest
@@ -28,7 +29,7 @@ from export_pipeline.exports.spans import RowsChanged
 from export_pipeline.exports.writing import TASKS_A_WORKER, Progress, Shape, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.files import flush, to_json
-from export_pipeline.ledger import Days, DayState, Ledger
+from export_pipeline.ledger import DayState, Ledger
 from export_pipeline.ledger.erasures import ERASE_STORE
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -56,15 +57,13 @@ class Sources:
 
 @dataclass(frozen=True)
 class Made:
-    """The files of an export that is not yet published, and the versions they stand for.
-
-    ``erasures``: how often people were erased from each data type and day before it was planned.
-    """
+    """The files of an export that is not yet published, the versions they stand for, and the look at each
+    data type they were planned by."""
 
     request: ExportRequest
     days: tuple[DayEntry, ...]
     files: tuple[FileEntry, ...]
-    erasures: Mapping[tuple[str, date], int]
+    looks: Mapping[str, Look]
 
 
 @contextmanager
@@ -104,7 +103,7 @@ def make_published(
         manifest, final = finish(folder, made)
         reach(sources.settings, "export.finished")
         with sources.ledger.lock(PUBLISHING):
-            if made.erasures == _erasures(request, sources.ledger):
+            if _nobody_erased(made, sources.ledger):
                 publish(folder, final)
                 return manifest, final
         shutil.rmtree(folder)
@@ -134,7 +133,7 @@ def make(
     for attempt in range(ATTEMPTS):
         folder = scratch / f"attempt-{attempt}"
         folder.mkdir()
-        looks = {name: _look(sources.ledger, name, request) for name in request.data_types}
+        looks = {name: look(sources.ledger, name, request) for name in request.data_types}
         try:
             made = _write(folder, scratch / "spill", request, looks, sources, progress, kept)
         except FileGone as error:
@@ -147,12 +146,11 @@ def make(
             kept = None
         else:
             reach(sources.settings, "export.written")
-            for name in request.data_types:
-                _check_kept(sources.ledger, name, request)
-            miscounted = _miscounted(made, looks)
-            # Rows that came meanwhile are above the watermark: they belong to the next version.
-            if not miscounted:
-                return folder, made
+            if all(still_kept(sources.ledger, one) for one in looks.values()):
+                miscounted = _miscounted(made)
+                # Rows that came meanwhile are above the watermark: they belong to the next version.
+                if not miscounted:
+                    return folder, made
         shutil.rmtree(folder)
     if miscounted:
         if sources.ledger.erasures.unfinished_passes(ERASE_STORE):
@@ -161,39 +159,18 @@ def make(
     raise TransientError(f"the rows asked for were changed by others {ATTEMPTS} times in a row; try again")
 
 
-def _look(ledger: Ledger, data_type: str, request: ExportRequest) -> Days:
-    look = ledger.read_days(data_type, request.start, request.end)
-    _check_kept(ledger, data_type, request)
-    return look
-
-
-def _check_kept(ledger: Ledger, data_type: str, request: ExportRequest) -> None:
-    """Refuse days that were dropped since they were asked for: what is left of them is not what was there."""
-    first = ledger.keeping.first_day(data_type)
-    if first and request.start < first:
-        raise OutsideRetention(
-            f"startDate is {request.start}; raw events before {first} are no longer kept", field="startDate"
-        )
-
-
-def _erasures(request: ExportRequest, ledger: Ledger) -> dict[tuple[str, date], int]:
-    looks = {name: _look(ledger, name, request) for name in request.data_types}
-    return _counted(request, looks)
-
-
-def _counted(request: ExportRequest, looks: Mapping[str, Days]) -> dict[tuple[str, date], int]:
-    return {
-        (name, day): look[day].erasures
-        for name, look in looks.items()
-        for day in days_between(request.start, request.end)
-    }
+def _nobody_erased(made: Made, ledger: Ledger) -> bool:
+    """Whether nobody was erased from its days since it was planned."""
+    looks = made.looks.values()
+    kept = all(still_kept(ledger, one) for one in looks)
+    return kept and erasures(looks) == erasures_now(ledger, looks)
 
 
 def _write(
     folder: Path,
     spill: Path,
     request: ExportRequest,
-    looks: dict[str, Days],
+    looks: dict[str, Look],
     sources: Sources,
     progress: Progress | None,
     kept: Kept | None,
@@ -208,41 +185,49 @@ def _write(
     )
     days: list[DayEntry] = []
     files: list[FileEntry] = []
-    for data_type, look in looks.items():
-        wanted = [
-            (kept and kept(data_type, day, look[day])) or _scan(data_type, day, look, spill, request, sources)
-            for day in days_between(request.start, request.end)
-            if look[day].rows
+    for data_type, seen in looks.items():
+        planned = _files(seen, request, sources.store)
+        rows = [
+            (kept and kept(data_type, day, wanted.state))
+            or Scan(
+                data_type,
+                day,
+                planned(day),
+                seen.watermark,
+                request.filters,
+                str(spill),
+                wanted.after,
+            )
+            for day, wanted in seen.days.items()
+            if wanted.rows
         ]
         try:
-            written = write_data_type(folder, data_type, wanted, shape, sources.executor, progress)
+            written = write_data_type(folder, data_type, rows, shape, sources.executor, progress)
         except DamagedData as error:
             message = error.message.replace(f"{settings.root}{os.sep}", "")
             raise DamagedData(message) from None
-        for day in days_between(request.start, request.end):
-            days.append(DayEntry(day, data_type, look[day].version, written.days.get(day, 0)))
+        for day, wanted in seen.days.items():
+            days.append(DayEntry(day, data_type, wanted.state.version, written.days.get(day, 0)))
         files += written.files
         reach(settings, f"export.{data_type}")
-    return Made(request, tuple(days), tuple(files), _counted(request, looks))
+    return Made(request, tuple(days), tuple(files), looks)
 
 
-def _miscounted(made: Made, looks: dict[str, Days]) -> str | None:
+def _miscounted(made: Made) -> str | None:
     """Where an export of all rows does not have as many as the ledger counted in."""
     if made.request.filters:
         return None
-    for day in made.days:
-        if day.rows != (counted := looks[day.data_type][day.date].rows):
-            return (
-                f"the store has {day.rows} rows of {day.data_type} on {day.date}; the ledger counts {counted}"
-            )
-    return None
+    wrong = (made.looks[entry.data_type].miscounted(entry) for entry in made.days)
+    return next((text for text in wrong if text), None)
 
 
-def _scan(
-    data_type: str, day: date, look: Days, spill: Path, request: ExportRequest, sources: Sources
-) -> Scan:
-    files = sources.store.files(DATA_TYPES[data_type].table, day, day)
-    return Scan(data_type, day, tuple(files), look.watermark, request.filters, str(spill))
+def _files(seen: Look, request: ExportRequest, store: Store) -> Callable[[date], tuple[str, ...]]:
+    """The store's files to be read of a day."""
+    table = DATA_TYPES[seen.data_type].table
+    if request.since is None:
+        return lambda day: tuple(store.files(table, day, day))
+    by_day = store.files_since(table, min((day.after for day in seen.days.values()), default=seen.watermark))
+    return lambda day: by_day.get(day, ())
 
 
 def _relative(path: str, settings: Settings) -> str:
@@ -262,11 +247,17 @@ def seal(
 ) -> Manifest:
     """Write the manifest of what was made, last, and flush the directory to disk."""
     request = made.request
+    days = made.days
+    start, end = request.start, request.end
+    if request.since:
+        days = tuple(day for day in days if day.rows)
+        start = min((day.date for day in days), default=start)
+        end = max((day.date for day in days), default=end)
     manifest = Manifest(
         export_id=export_id,
         kind=kind,
-        start=request.start,
-        end=request.end,
+        start=start,
+        end=end,
         data_types=request.data_types,
         format=request.format,
         compression=request.compression,
@@ -275,13 +266,24 @@ def seal(
         user_count=len(request.filters.user_ids),
         version=version,
         replaces=replaces,
-        complete=closed(made.days, sources, now),
-        days=made.days,
+        complete=closed(days, sources, now),
+        days=days,
         files=made.files,
         created_at=instant_text(now),
+        cursor=_cursor(made, sources.settings, now),
+        since=request.since.texts if request.since else (),
     )
     write_manifest(sources.settings, folder, manifest)
     return manifest
+
+
+def _cursor(made: Made, settings: Settings, now: datetime) -> str:
+    """What the next increment goes on from."""
+    request = made.request
+    watermarks = {name: seen.watermark for name, seen in made.looks.items()}
+    if request.since:
+        return signed(settings, together(request.since.cursors, watermarks, now))
+    return signed(settings, Cursor(request.start, request.end, now, watermarks))
 
 
 def write_manifest(settings: Settings, folder: Path, manifest: Manifest) -> None:

@@ -12,13 +12,15 @@ from export_pipeline.exports.request import COMPRESSIONS, FORMATS
 
 MANIFEST_VERSION = 1
 KINDS = ("daily", "scheduled", "on_demand", "user")
+FULL, INCREMENTAL = "full", "incremental"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEYS = (
     "manifestVersion", "exportId", "kind", "dateRange", "dataTypes", "format", "compression", "schemaVersion",
-    "filters", "version", "replaces", "complete", "days", "rowCount", "cursor", "files", "createdAt",
+    "filters", "version", "replaces", "complete", "days", "rowCount", "cursor", "mode", "since", "files",
+    "createdAt",
 )  # fmt: skip
 _FILTER_KEYS = ("contentIds", "eventTypes", "userCount")
 _DAY_KEYS = ("date", "dataType", "dataVersion", "rows")
@@ -65,7 +67,10 @@ class Replaces:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an export holds and how to check it. Users of a filter are a count only."""
+    """What an export holds and how to check it. Users of a filter are a count only.
+
+    An increment has in ``since`` the cursors it goes on from, and lists the days it has rows of.
+    """
 
     export_id: str
     kind: str
@@ -84,6 +89,12 @@ class Manifest:
     files: tuple[FileEntry, ...]
     created_at: str
     cursor: str | None = None
+    since: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """``full``, or ``incremental`` if it holds what came since other exports."""
+        return INCREMENTAL if self.since else FULL
 
     @property
     def row_count(self) -> int:
@@ -132,6 +143,8 @@ class Manifest:
             ],
             "rowCount": self.row_count,
             "cursor": self.cursor,
+            "mode": self.mode,
+            "since": list(self.since),
             "files": [
                 {
                     "name": file.name,
@@ -188,8 +201,10 @@ def from_json(document: object) -> Manifest:
         files=tuple(_file_entry(file) for file in _list(top["files"], "files")),
         created_at=_instant(top["createdAt"], "createdAt"),
         cursor=None if top["cursor"] is None else _text(top["cursor"], "cursor"),
+        since=tuple(_text(cursor, "since") for cursor in _list(top["since"], "since")),
     )
     _same(top["rowCount"], manifest.row_count, "rowCount")
+    _same(top["mode"], manifest.mode, "mode")
     return manifest
 
 

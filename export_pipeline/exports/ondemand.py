@@ -74,7 +74,7 @@ def write_export(
 
 def kept_days(settings: Settings, request: ExportRequest) -> Kept | None:
     """How to find the daily exports from which ``request`` can be assembled; None if it cannot be."""
-    if request.filters:
+    if request.filters or request.since:
         return None
 
     def kept(data_type: str, day: date, state: DayState) -> KeptDay | None:

@@ -134,7 +134,8 @@ def _wanted(scan: Scan, windows: Sequence[Window], rows: pa.Table) -> Flags:
     first = windows[0]
     wanted = (us >= _us(first.begin)) & (us < _us(windows[-1].end))
     if "batchSequence" in scan.columns:
-        wanted &= rows["batchSequence"].to_numpy() <= scan.watermark
+        sequences = rows["batchSequence"].to_numpy()
+        wanted &= (sequences <= scan.watermark) & (sequences > scan.after)
     if first.first_id is not None:
         wanted &= pc.greater_equal(rows["eventId"], first.first_id).to_numpy()
     if first.last_id is not None:

@@ -1,4 +1,4 @@
-"""What is asked for: an export request, parsed and validated from plain values (contract, section 4).
+"""What is asked for: an export request, parsed and validated from plain values (contract, sections 4 and 8).
 
 Owns the names and rules of the request's fields, whatever surface they come through.
 """
@@ -11,6 +11,7 @@ from typing import Literal, cast
 from export_pipeline.days import check_range, parse_day
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.cursors import Since, parse_since
 from export_pipeline.settings import Settings
 
 Format = Literal["jsonl", "csv"]
@@ -19,7 +20,7 @@ Compression = Literal["gzip", "none"]
 FORMATS = ("jsonl", "csv")
 COMPRESSIONS = ("gzip", "none")
 
-_FIELDS = ("startDate", "endDate", "dataTypes", "format", "compression", "filters")
+_FIELDS = ("startDate", "endDate", "dataTypes", "format", "compression", "filters", "cursor")
 _FILTERS = ("contentIds", "userIds", "eventTypes")
 
 
@@ -41,7 +42,11 @@ class Filters:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """A valid request. ``start`` and ``end`` are days (UTC), both included."""
+    """A valid request. ``start`` and ``end`` are days (UTC), both included.
+
+    With ``since`` it asks for an increment: the rows of batches taken since, whatever day they belong to.
+    ``start`` and ``end`` are then the range of what is held already.
+    """
 
     start: date
     end: date
@@ -49,6 +54,7 @@ class ExportRequest:
     format: Format = "jsonl"
     compression: Compression = "gzip"
     filters: Filters = Filters()
+    since: Since | None = None
 
 
 def parse_request(values: Mapping[str, object], *, now: datetime, settings: Settings) -> ExportRequest:
@@ -56,15 +62,25 @@ def parse_request(values: Mapping[str, object], *, now: datetime, settings: Sett
 
     Raises:
         InvalidRequest: naming the field, its value and what would be right.
-        OutsideRetention: if the first day is no longer kept.
+        OutsideRetention: if the first day, or what came since the cursor, is no longer kept.
     """
     _check_keys(values, _FIELDS, "")
-    for name in ("startDate", "endDate"):
-        if name not in values:
-            raise InvalidRequest(f"{name} is missing; it must be a calendar day as YYYY-MM-DD", field=name)
-    start, end = parse_day(values["startDate"], "startDate"), parse_day(values["endDate"], "endDate")
-    check_range(start, end, now, settings.raw_retention_days)
-    data_types = check_data_types(values.get("dataTypes", ["events"]))
+    since = None
+    if "cursor" in values:
+        _check_no_dates(values)
+        since = parse_since(values["cursor"], now=now, settings=settings)
+        start, end = since.start, since.end
+    else:
+        for name in ("startDate", "endDate"):
+            if name not in values:
+                raise InvalidRequest(
+                    f"{name} is missing; it must be a calendar day as YYYY-MM-DD", field=name
+                )
+        start, end = parse_day(values["startDate"], "startDate"), parse_day(values["endDate"], "endDate")
+        check_range(start, end, now, settings.raw_retention_days)
+    data_types = check_data_types(values.get("dataTypes", since.data_types if since else ["events"]))
+    if since:
+        _check_covered(data_types, since)
     return ExportRequest(
         start,
         end,
@@ -72,7 +88,27 @@ def parse_request(values: Mapping[str, object], *, now: datetime, settings: Sett
         check_format(values.get("format", "jsonl")),
         check_compression(values.get("compression", "gzip")),
         check_filters(values.get("filters", {}), data_types),
+        since,
     )
+
+
+def _check_no_dates(values: Mapping[str, object]) -> None:
+    for name in ("startDate", "endDate"):
+        if name in values:
+            raise InvalidRequest(
+                f"{name} is given together with cursor; give either the cursor, or startDate and endDate",
+                field=name,
+            )
+
+
+def _check_covered(data_types: tuple[str, ...], since: Since) -> None:
+    for name in data_types:
+        if name not in since.data_types:
+            raise InvalidRequest(
+                f"cursor is of an export of {_listed(since.data_types)}; it says nothing of {name}, "
+                "which has to be exported in full first",
+                field="cursor",
+            )
 
 
 def check_format(value: object) -> Format:

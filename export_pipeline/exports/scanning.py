@@ -38,8 +38,8 @@ class FileGone(Exception):
 class Scan:
     """The rows of one day of a data type that are part of an export; plain data, sent to workers.
 
-    ``watermark`` is the highest ``batchSequence`` that counts; ``spill`` a folder for what does not fit
-    into memory.
+    Rows count of which ``batchSequence`` is above ``after``, and not above ``watermark``; ``spill`` is a
+    folder for what does not fit into memory.
     """
 
     data_type: str
@@ -48,11 +48,14 @@ class Scan:
     watermark: int
     filters: Filters
     spill: str
+    after: int = 0
 
     def source(self) -> str:
         """A table expression with all columns of the rows wanted; its parameters are ``parameters``."""
         begin = midnight(self.day)
-        conditions = [f"{between(begin, begin + timedelta(days=1))}", f"batchSequence <= {self.watermark}"]
+        conditions = [between(begin, begin + timedelta(days=1)), f"batchSequence <= {self.watermark}"]
+        if self.after:
+            conditions.append(f"batchSequence > {self.after}")
         wanted = self.filters
         for column, values in (
             ("contentId", wanted.content_ids),

@@ -86,6 +86,7 @@ def request_export(
 def noted(request: ExportRequest) -> dict[str, object]:
     """The request as the ledger shows it: as in the manifest, users as a count."""
     return {
+        "since": list(request.since.texts) if request.since else [],
         "dateRange": {"start": str(request.start), "end": str(request.end)},
         "dataTypes": list(request.data_types),
         "format": request.format,
@@ -112,9 +113,9 @@ def _request(settings: Settings, ledger: Ledger, job: Job, now: datetime) -> Exp
     }
     if len(filters["userIds"]) != noted["filters"]["userCount"]:
         raise Conflict(f"job {job.id} has ended", field="jobId")
+    dates = {"startDate": noted["dateRange"]["start"], "endDate": noted["dateRange"]["end"]}
     values = {
-        "startDate": noted["dateRange"]["start"],
-        "endDate": noted["dateRange"]["end"],
+        **({"cursor": noted["since"]} if noted.get("since") else dates),
         **{name: noted[name] for name in ("dataTypes", "format", "compression")},
         "filters": {name: wanted for name, wanted in filters.items() if wanted},
     }
@@ -251,6 +252,7 @@ class _Work:
                 bytes=one_file_bytes(job_folder(self._settings, job), manifest),
                 path=f"{job.kind}/{job.id}",
                 now=now,
+                date_range=(manifest.start, manifest.end),
                 expires_at=now + timedelta(days=self._settings.export_retention_days),
             )
         except Conflict:

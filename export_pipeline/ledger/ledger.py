@@ -265,6 +265,26 @@ class Ledger:
             states = {day: DayState(*state) for day, *state in rows}
         return Days(last if open_from is None else open_from - 1, states)
 
+    def rows_taken(self, data_type: str, after: int, upto: int) -> dict[date, int]:
+        """By day: the rows that batches numbered above ``after``, not above ``upto``, brought of a data type.
+
+        Rows of people who were erased since are counted.
+        """
+        query = (
+            select(batch_days.c.day, func.sum(batch_days.c.rows))
+            .join(batches, batches.c.id == batch_days.c.batch_id)
+            .where(
+                batches.c.target == data_type,
+                batches.c.state == COMMITTED,
+                batches.c.sequence > after,
+                batches.c.sequence <= upto,
+            )
+            .group_by(batch_days.c.day)
+            .order_by(batch_days.c.day)
+        )
+        with reading(self._engine) as connection:
+            return {day: int(rows) for day, rows in connection.execute(query)}
+
     def known_days(self, data_type: str) -> dict[date, DayState]:
         """Every day of a data type that has a data version."""
         return dict(self.read_days(data_type, date.min, date.max).states)

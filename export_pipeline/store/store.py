@@ -40,6 +40,7 @@ COMMIT_ATTEMPTS = 12
 BATCH, ERASURE = "batch", "erasure"
 """What a commit can be marked with: the batch it stores, or the erasure it is part of."""
 _LOCK = "catalog"
+_EPOCH = date(1970, 1, 1)
 
 T = TypeVar("T")
 
@@ -137,6 +138,17 @@ class Store:
             bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
         tasks = self.table(table).scan(row_filter=" and ".join(bounds) or AlwaysTrue()).plan_files()
         return sorted(str(local_path(task.file.file_path)) for task in tasks)
+
+    def files_since(self, table: str, after: int) -> dict[date, tuple[str, ...]]:
+        """By day: the Parquet files of the table as of now that can hold rows of batches after ``after``.
+
+        Only for event tables. Files are told apart by what the table's metadata says of ``batchSequence``.
+        """
+        found: dict[date, list[str]] = {}
+        for task in self.table(table).scan(row_filter=f"batchSequence > {after}").plan_files():
+            day = _EPOCH + timedelta(days=task.file.partition[0])
+            found.setdefault(day, []).append(str(local_path(task.file.file_path)))
+        return {day: tuple(sorted(paths)) for day, paths in found.items()}
 
     def files_of_users(self, table: str, user_ids: Collection[str]) -> list[str]:
         """The Parquet files of the table as of now that can hold rows of these users, in a fixed order."""

@@ -56,7 +56,9 @@ def test_the_manifest_is_as_the_contract_says(land: Land, daily: Daily) -> None:
         "complete": True,
         "days": [{"date": "2026-11-20", "dataType": "events", "dataVersion": 1, "rows": 3}],
         "rowCount": 3,
-        "cursor": None,
+        "cursor": export.manifest.cursor,
+        "mode": "full",
+        "since": [],
         "files": [
             {
                 "name": "events/part-00000.jsonl.gz",
