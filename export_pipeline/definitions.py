@@ -20,6 +20,7 @@ from export_pipeline.defs.operations import operations
 from export_pipeline.defs.retention import retention
 from export_pipeline.defs.runs import deployment
 from export_pipeline.defs.schedule import scheduled_exports
+from export_pipeline.defs.scheduled import recurring
 from export_pipeline.settings import Settings, load
 
 
@@ -48,6 +49,7 @@ def build_defs(
             flow,
             database_source(settings),
             scheduled_exports(settings),
+            recurring(settings),
             on_demand(),
             access(),
             erasure(),

@@ -1,4 +1,5 @@
-"""Exports on demand in Dagster: the job with its form, and the sensor that turns queued requests into runs.
+"""Exports on demand in Dagster: the job with its form, and the sensor that turns queued requests into runs,
+those of scheduled exports too.
 
 A run that is for a request of the ledger carries its id as a tag and in its config, and nothing else of it.
 """
@@ -27,12 +28,13 @@ from export_pipeline.exports.request import COMPRESSIONS, FORMATS
 from export_pipeline.exports.service import INTERRUPTED, clear, lock_name, request_export, run_job
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
-from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, ON_DEMAND, PROCESSING
+from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, MAX_ATTEMPTS, PROCESSING
 from export_pipeline.locks import is_held
 
 JOB = "on_demand_export"
 OP = "export_on_demand"
 JOB_TAG = "export_pipeline/job"
+KIND_TAG = "export_pipeline/kind"
 LONGEST_SECONDS = 6 * 3600
 MOST_RUNS = 6
 """Runs of a job after which it is given up, those that died before they began to work on it included."""
@@ -85,7 +87,7 @@ def _values(form: OnDemandForm) -> dict[str, object]:
 
 @dg.op(
     name=OP,
-    description="Makes one export, publishes it at `exports/on_demand/<job id>/`, and links to it.",
+    description="Makes one export, publishes it at `exports/<kind>/<job id>/`, and links to it.",
 )
 def export_op(
     context: dg.OpExecutionContext, config: OnDemandForm, deployment: dg.ResourceParam[Deployment]
@@ -172,8 +174,8 @@ def _metadata(deployment: Deployment, job: Job, now: datetime) -> dict[str, dg.M
 @dg.job(
     name=JOB,
     description="One export of a range of days. Its form is typed; such a run is an export like any other, "
-    "listed by the API and counted against the exports of the day. Requests made by API or command are "
-    "started by the `on_demand_exports` sensor.",
+    "listed by the API and counted against the exports of the day. Requests made by API or command, and "
+    "scheduled exports, are started by the `on_demand_exports` sensor.",
     executor_def=dg.in_process_executor,
     tags={
         PRIORITY_TAG: "20",
@@ -195,15 +197,15 @@ def on_demand_sensor() -> dg.SensorDefinition:
         job=on_demand_job,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Starts exports that were asked for, in order, {MOST_AT_ONCE} at a time; tries one "
-        "whose run died once more; clears away what cancelled and failed exports left.",
+        description=f"Starts exports that were asked for or are scheduled, in order, {MOST_AT_ONCE} at a "
+        "time; tries one whose run died once more; clears away what cancelled and failed exports left.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
         clear(deployment.settings, deployment.ledger, now)
-        jobs = deployment.ledger.jobs.open(now, [ON_DEMAND])
+        jobs = deployment.ledger.jobs.open(now, EXPORTS)
         waiting, working = _sorted(deployment, context.instance, jobs, now)
         starting = waiting[: max(0, MOST_AT_ONCE - working)]
         if not starting:
@@ -218,7 +220,7 @@ def _request(job: Job, number: int) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{job.id}:{number}",
         run_config=dg.RunConfig(ops={OP: {"config": {"job_id": job.id}}}),
-        tags={JOB_TAG: job.id},
+        tags={JOB_TAG: job.id, KIND_TAG: job.kind},
     )
 
 

@@ -34,7 +34,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
     @dg.schedule(
         name="daily_exports",
         job=job,
-        cron_schedule=f"*/{settings.export_check_minutes} {_hours(settings.export_hour)} * * *",
+        cron_schedule=f"*/{settings.export_check_minutes} {hours(settings.export_hour)} * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Exports yesterday from {settings.export_hour:02}:00 UTC on, as soon as the day is "
@@ -54,7 +54,8 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
     return dg.Definitions(jobs=[job], schedules=[schedule])
 
 
-def _hours(first: int) -> str:
+def hours(first: int) -> str:
+    """The hours from ``first`` to the end of the day, for cron."""
     # Dagster's cron parser takes the range 23-23 for every hour.
     return f"{first}-23" if first < 23 else "23"
 

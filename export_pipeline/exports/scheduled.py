@@ -235,10 +235,16 @@ def _why_not(
     """What a delivery has to wait for, in words; None if it can be made."""
     if why := _open(settings, delivery, now, waiting):
         return why
-    could_be = max(_due_at(settings, delivery.day), close_instant(delivery.end, settings.close_delay))
-    if now < could_be + ASSEMBLY_PATIENCE and not _assembled(settings, ledger, delivery, now):
+    if now < possible_from(settings, delivery) + ASSEMBLY_PATIENCE and not _assembled(
+        settings, ledger, delivery, now
+    ):
         return f"the daily exports of {_days(delivery)} are still being made"
     return None
+
+
+def possible_from(settings: Settings, delivery: Delivery) -> datetime:
+    """When a delivery could be made at the earliest, if nothing that landed waited."""
+    return max(_due_at(settings, delivery.day), close_instant(delivery.end, settings.close_delay))
 
 
 def _open(settings: Settings, delivery: Delivery, now: datetime, waiting: Waiting) -> str | None:

@@ -29,6 +29,7 @@ def alerts(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
         *stuck_batches(ledger, now),
         *failed_deliveries(settings, ledger, now),
         *disabled_webhooks(ledger),
+        *disabled_schedules(ledger),
         *unfulfilled_erasures(ledger, now),
     ]
 
@@ -123,6 +124,14 @@ def unfulfilled_erasures(ledger: Ledger, now: datetime) -> list[Alert]:
             continue
         found.append(Alert("erasure", request.id, told))
     return found
+
+
+def disabled_schedules(ledger: Ledger) -> list[Alert]:
+    """Scheduled exports that are not made any more, though nobody asked for that."""
+    return [
+        Alert("disabled schedule", schedule.id, f"{schedule.id}: disabled, {schedule.reason}")
+        for schedule in ledger.schedules.disabled()
+    ]
 
 
 def _hours(duration: timedelta) -> str:

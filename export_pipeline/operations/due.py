@@ -8,6 +8,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import DailyExport, live_daily
 from export_pipeline.exports.due import Due, due_days, due_exports, is_closed
 from export_pipeline.exports.request import FORMATS
+from export_pipeline.exports.scheduled import look, possible_from
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert
@@ -65,7 +66,24 @@ def overdue(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
                         "complete export in every format; its runs in Dagster say why",
                     )
                 )
-    return found
+    return [*found, *_overdue_deliveries(settings, ledger, now)]
+
+
+def _overdue_deliveries(settings: Settings, ledger: Ledger, now: datetime) -> list[Alert]:
+    """The scheduled exports that could have been queued for a while, the oldest of each schedule."""
+    found = look(settings, ledger, now, lambda name: waiting_days(settings, ledger, name))
+    oldest = {delivery.schedule.id: delivery for delivery in reversed(found.ready)}
+    return [
+        Alert(
+            "overdue delivery",
+            schedule_id,
+            f"{schedule_id}: {delivery.export_id} could be made since {since:%Y-%m-%d %H:%M} UTC and is not "
+            "queued; the schedules in Dagster say why",
+        )
+        for schedule_id, delivery in sorted(oldest.items())
+        if now - (since := max(possible_from(settings, delivery), delivery.schedule.created_at))
+        > OVERDUE_AFTER
+    ]
 
 
 def live_or_problem(settings: Settings, data_type: str, format_: str, day: date) -> DailyExport | str | None:

@@ -62,6 +62,7 @@ job erasure
 job ingest
 job maintenance
 job on_demand_export
+job queue_scheduled_exports
 job retention
 resource deployment
 schedule alerts
@@ -69,6 +70,8 @@ schedule compute_metrics
 schedule daily_exports
 schedule maintenance
 schedule retention
+schedule scheduled_exports_daily
+schedule scheduled_exports_weekly
 sensor access_exports
 sensor deliveries
 sensor erasures

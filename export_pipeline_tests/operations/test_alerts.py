@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from export_pipeline.delivery.recurring import create
 from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.operations.alerts import alerts
 from export_pipeline.settings import Settings, load
@@ -74,3 +75,17 @@ def test_an_erasure_that_failed_or_waits_for_long_is_reported_until_it_is_done(
     for request in (waiting, again):
         ledger.erasures.complete(request.id, "certificates/x.json", NOW)
     assert alerts(settings, ledger, NOW) == []
+
+
+def test_a_scheduled_export_that_ended_with_a_person_is_reported(settings: Settings, ledger: Ledger) -> None:
+    values = {
+        "frequency": "daily",
+        "filters": {"userIds": ["user_00000001"]},
+        "delivery": {"email": "data@example.com"},
+    }
+    schedule, _ = create(settings, ledger, values, NOW, created_by="command")
+    assert alerts(settings, ledger, NOW) == []
+    ledger.schedules.disable_naming({"user_00000001"})
+    [alert] = alerts(settings, ledger, NOW)
+    assert (alert.kind, alert.subject) == ("disabled schedule", schedule.id)
+    assert "a person its filter named was erased" in alert.message

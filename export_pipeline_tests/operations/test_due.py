@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from export_pipeline.delivery.recurring import create
 from export_pipeline.exports import export_day
 from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.operations.due import due_now, overdue
@@ -45,3 +46,15 @@ def test_an_exported_day_is_neither(settings: Settings, store: Store, ledger: Le
             export_day(data_type, format_, DAY, settings=settings, store=store, ledger=ledger, now=NOW)
     assert due_now(settings, ledger, NOW).ready == {}
     assert overdue(settings, ledger, NOW) == []
+
+
+def test_a_scheduled_export_that_nobody_queues_is_overdue(settings: Settings, ledger: Ledger) -> None:
+    values = {"frequency": "daily", "delivery": {"email": "data@example.com"}}
+    schedule, _ = create(settings, ledger, values, NOW - timedelta(hours=8), created_by="command")
+    assert deliveries(settings, ledger, NOW - timedelta(hours=5)) == []
+    (message,) = deliveries(settings, ledger, NOW + timedelta(days=2))
+    assert message.startswith(f"{schedule.id}: exp_daily_20261121_{schedule.id} could be made since ")
+
+
+def deliveries(settings: Settings, ledger: Ledger, now: datetime) -> list[str]:
+    return [alert.message for alert in overdue(settings, ledger, now) if alert.kind == "overdue delivery"]
