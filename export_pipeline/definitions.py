@@ -17,6 +17,7 @@ from export_pipeline.defs.ingest import ingest_job, landing
 from export_pipeline.defs.metrics import daily_metrics
 from export_pipeline.defs.on_demand import on_demand
 from export_pipeline.defs.operations import operations
+from export_pipeline.defs.restatement import restatement
 from export_pipeline.defs.retention import retention
 from export_pipeline.defs.runs import deployment
 from export_pipeline.defs.schedule import scheduled_exports
@@ -50,6 +51,7 @@ def build_defs(
             database_source(settings),
             scheduled_exports(settings),
             recurring(settings),
+            restatement(settings),
             on_demand(),
             access(),
             erasure(),

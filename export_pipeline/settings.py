@@ -42,7 +42,7 @@ class Settings(BaseModel):
         120, ge=0, le=1440, description="Minutes after midnight at which a day may close"
     )
     export_hour: int = Field(
-        3, ge=0, le=23, description="Off-peak hour (UTC) at which daily and scheduled exports start"
+        3, ge=0, le=23, description="Off-peak hour (UTC) at which the daily exports start"
     )
     export_check_minutes: int = Field(
         15,
@@ -65,6 +65,12 @@ class Settings(BaseModel):
 
     jobs_per_day: int = Field(
         20, ge=1, le=1_000_000, description="Exports that can be asked for in a day (UTC)"
+    )
+    restate_quiet_minutes: int = Field(
+        15,
+        ge=0,
+        le=1440,
+        description="Minutes after rows came for a day that was exported until its next version is made",
     )
     export_retention_days: int = Field(7, ge=1, le=3650, description="Days that export files are kept")
 

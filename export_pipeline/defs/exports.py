@@ -18,14 +18,16 @@ from export_pipeline.exports.request import FORMATS
 from export_pipeline.exports.volume import DAYS_BEFORE, volume_warning
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import DayState
+from export_pipeline.operations.restatement import Stale, stale_exports
 from export_pipeline.settings import Settings
 
 GROUP = "exports"
 CODE_VERSION = "1"
 TRIES, PAUSE_SECONDS = 3, 10
 HOURS_TO_FRESH = 3
+MOST_NAMED = 10
 
-READ_BACK, ROW_COUNT, VOLUME = "read_back", "row_count", "volume"
+READ_BACK, ROW_COUNT, VOLUME, UP_TO_DATE = "read_back", "row_count", "volume", "up_to_date"
 
 Events = Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.MaterializeResult[None]]
 
@@ -80,9 +82,11 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         READ_BACK: "Other code and libraries than the writer's found rows, hashes, schema and order right.",
         ROW_COUNT: "The files of each day hold as many rows as the ledger counts for the day.",
         VOLUME: "Each day has rows, and at least a tenth of the median of the seven days before.",
+        UP_TO_DATE: "No rows came for a day since its export was made. Where some did, the sensor "
+        "`restatements` makes the next version.",
     }
     return [
-        dg.AssetCheckSpec(name, asset=key, description=f"{text} One verdict a run; it names the days.")
+        dg.AssetCheckSpec(name, asset=key, description=f"{text} A verdict names the days.")
         for name, text in descriptions.items()
     ]
 
@@ -121,7 +125,7 @@ def _materialize(
         for day, export in made.items():
             context.add_asset_metadata(_metadata(export), partition_key=day.isoformat())
         yield dg.MaterializeResult()
-    yield from _checks(deployment, export_key(data_type, format_), data_type, made, failed)
+    yield from _checks(deployment, data_type, format_, made, failed)
     if failed:
         raise dg.Failure(
             f"{len(failed)} of {len(days)} days failed. {_listed(failed)}",
@@ -188,11 +192,12 @@ def _told(export: DailyExport) -> str:
 
 def _checks(
     deployment: Deployment,
-    key: dg.AssetKey,
     data_type: str,
+    format_: str,
     made: Mapping[date, DailyExport],
     failed: Mapping[date, Exception],
 ) -> Iterator[dg.AssetCheckResult]:
+    key = export_key(data_type, format_)
     damaged = {day: error for day, error in failed.items() if isinstance(error, DamagedData)}
     if damaged:
         yield dg.AssetCheckResult(
@@ -223,6 +228,21 @@ def _checks(
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{'. '.join(unusual)}." if unusual else f"{_span(made)}: nothing unusual.",
     )
+    stale = list(stale_exports(deployment.settings, deployment.ledger, utc_now(), (data_type, format_)))
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=UP_TO_DATE,
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=staleness(stale) if stale else f"{_span(made)}: the files hold all that came.",
+    )
+
+
+def staleness(stale: Sequence[Stale]) -> str:
+    """What is said of the days of an asset that are stale, at most a few by name."""
+    more = f" And {len(stale) - MOST_NAMED} more days." if len(stale) > MOST_NAMED else ""
+    named = " ".join(map(str, stale[:MOST_NAMED]))
+    return f"{named}{more}" if stale else "Every export holds what came for its day."
 
 
 def _mismatch(export: DailyExport, state: DayState) -> str | None:

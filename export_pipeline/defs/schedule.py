@@ -46,7 +46,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
         due = told_in_words(lambda: due_now(deployment.settings, deployment.ledger, now))
-        resting = _resting(context.instance, now)
+        resting = resting_days(context.instance, now)
         ready = {day: data_types for day, data_types in due.ready.items() if day not in resting}
         requests = [_request(*stretch) for stretch in stretches(ready)]
         return requests or dg.SkipReason(_why_not(due, resting))
@@ -68,7 +68,7 @@ def _request(start: date, end: date, data_types: Sequence[str]) -> dg.RunRequest
     )
 
 
-def _resting(instance: dg.DagsterInstance, now: datetime) -> dict[date, str]:
+def resting_days(instance: dg.DagsterInstance, now: datetime) -> dict[date, str]:
     """Days that a run of the job works on now, or failed on a short while ago, with that in words."""
     resting: dict[date, str] = {}
     for record in instance.get_run_records(dg.RunsFilter(job_name=JOB), limit=100):

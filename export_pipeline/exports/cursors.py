@@ -120,7 +120,7 @@ def parse_since(value: object, *, now: datetime, settings: Settings) -> Since:
         if not isinstance(text, str):
             raise _refused(f"is {'null' if text is None else type(text).__name__}; it must be a text")
         texts.append(text)
-    cursors = tuple(_read(settings, text) for text in dict.fromkeys(texts))
+    cursors = tuple(read_cursor(settings, text) for text in dict.fromkeys(texts))
     oldest = oldest_kept_day(now, settings.raw_retention_days)
     for cursor in cursors:
         if cursor.at.date() < oldest:
@@ -143,7 +143,12 @@ def together(cursors: Sequence[Cursor], watermarks: Mapping[str, int], at: datet
     )
 
 
-def _read(settings: Settings, text: str) -> Cursor:
+def read_cursor(settings: Settings, text: str) -> Cursor:
+    """What a cursor says.
+
+    Raises:
+        InvalidRequest: naming ``cursor``, if it was not made here.
+    """
     try:
         if not text.startswith(_PREFIX) or len(text) > _LONGEST:
             raise ValueError

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
 from export_pipeline.days import close_instant, days_between, oldest_kept_day
 from export_pipeline.settings import Settings
+
+T = TypeVar("T")
 
 CATCH_UP_DAYS = 7
 """How many days, yesterday included, are looked at, so that an outage of some days leaves no gap."""
@@ -60,14 +63,14 @@ def due_exports(
     return Due(ready, waiting)
 
 
-def stretches(ready: Mapping[date, tuple[str, ...]]) -> list[tuple[date, date, tuple[str, ...]]]:
-    """Consecutive days with the same data types, as (first day, last day, data types), oldest first."""
-    found: list[tuple[date, date, tuple[str, ...]]] = []
-    for day, data_types in sorted(ready.items()):
-        if found and found[-1][1] + timedelta(days=1) == day and found[-1][2] == data_types:
-            found[-1] = (found[-1][0], day, data_types)
+def stretches(ready: Mapping[date, tuple[T, ...]]) -> list[tuple[date, date, tuple[T, ...]]]:
+    """Consecutive days with the same exports to make, as (first day, last day, exports), oldest first."""
+    found: list[tuple[date, date, tuple[T, ...]]] = []
+    for day, exports in sorted(ready.items(), key=lambda each: each[0]):
+        if found and found[-1][1] + timedelta(days=1) == day and found[-1][2] == exports:
+            found[-1] = (found[-1][0], day, exports)
         else:
-            found.append((day, day, data_types))
+            found.append((day, day, exports))
     return found
 
 

@@ -285,6 +285,25 @@ class Ledger:
         with reading(self._engine) as connection:
             return {day: int(rows) for day, rows in connection.execute(query)}
 
+    def rows_of_day(self, data_type: str, day: date, after: int) -> tuple[int, datetime | None]:
+        """The rows that batches numbered above ``after`` brought for a day, and when the first one ended."""
+        query = (
+            select(
+                func.coalesce(func.sum(batch_days.c.rows), 0),
+                func.min(batches.c.ended_at, type_=batches.c.ended_at.type),
+            )
+            .join(batches, batches.c.id == batch_days.c.batch_id)
+            .where(
+                batches.c.target == data_type,
+                batches.c.state == COMMITTED,
+                batches.c.sequence > after,
+                batch_days.c.day == day,
+            )
+        )
+        with reading(self._engine) as connection:
+            rows, first = connection.execute(query).one()
+        return int(rows), first
+
     def known_days(self, data_type: str) -> dict[date, DayState]:
         """Every day of a data type that has a data version."""
         return dict(self.read_days(data_type, date.min, date.max).states)

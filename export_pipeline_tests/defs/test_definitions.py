@@ -30,9 +30,11 @@ check ad_events:quarantine_share
 check ad_events:receives_events
 check ad_events_csv:read_back
 check ad_events_csv:row_count
+check ad_events_csv:up_to_date
 check ad_events_csv:volume
 check ad_events_jsonl:read_back
 check ad_events_jsonl:row_count
+check ad_events_jsonl:up_to_date
 check ad_events_jsonl:volume
 check deliveries:all_delivered
 check engagement_events:daily_exports_made
@@ -40,18 +42,22 @@ check engagement_events:quarantine_share
 check engagement_events:receives_events
 check engagement_events_csv:read_back
 check engagement_events_csv:row_count
+check engagement_events_csv:up_to_date
 check engagement_events_csv:volume
 check engagement_events_jsonl:read_back
 check engagement_events_jsonl:row_count
+check engagement_events_jsonl:up_to_date
 check engagement_events_jsonl:volume
 check quality_events:daily_exports_made
 check quality_events:quarantine_share
 check quality_events:receives_events
 check quality_events_csv:read_back
 check quality_events_csv:row_count
+check quality_events_csv:up_to_date
 check quality_events_csv:volume
 check quality_events_jsonl:read_back
 check quality_events_jsonl:row_count
+check quality_events_jsonl:up_to_date
 check quality_events_jsonl:volume
 job access_export
 job alerts
@@ -79,6 +85,7 @@ sensor failed_runs
 sensor landing
 sensor on_demand_exports
 sensor operator_mail
+sensor restatements
 sensor stranded_runs
 """
 

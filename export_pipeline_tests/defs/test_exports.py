@@ -130,6 +130,7 @@ def test_the_checks_of_a_good_day_pass_and_name_it(
         "read_back": True,
         "row_count": True,
         "volume": True,
+        "up_to_date": True,
     }
     assert all(str(days_ago(2)) in text for _, text in found.values())
 
