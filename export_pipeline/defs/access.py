@@ -4,10 +4,6 @@ A run knows the id of a request and nothing else of it; who it is about stands e
 link to the archive is shown: whoever opens the UI could follow it.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
-
 import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from pydantic import Field
@@ -15,15 +11,12 @@ from pydantic import Field
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.failures import told_in_words
-from export_pipeline.defs.ingest import UNFINISHED
-from export_pipeline.defs.on_demand import JOB_TAG, LAUNCHED, LONGEST_LAUNCH, MOST_RUNS
+from export_pipeline.defs.requests import JOB_TAG, next_jobs
 from export_pipeline.errors import Conflict
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports.service import INTERRUPTED, lock_name
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
-from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, USER
-from export_pipeline.locks import is_held
+from export_pipeline.ledger.jobs import COMPLETE, USER
 from export_pipeline.privacy.access import MOST_AT_ONCE, Access
 from export_pipeline.privacy.places import clear_access
 
@@ -154,42 +147,20 @@ def access_sensor() -> dg.SensorDefinition:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = utc_now()
         clear_access(deployment.settings, deployment.ledger, now)
-        waiting: list[dg.RunRequest] = []
-        working = 0
-        for job in deployment.ledger.jobs.open(now, [USER]):
-            runs = context.instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
-            if is_held(deployment.settings, lock_name(job.id)) or _is_worked_on(runs, now):
-                working += 1
-            elif not _ended(deployment, job, runs, now):
-                waiting.append(_request(job, max(job.attempt, len(runs)) + 1))
-        starting = waiting[: max(0, MOST_AT_ONCE - working)]
-        return starting or dg.SkipReason(f"{working} access exports are being made; {len(waiting)} wait.")
+        jobs = deployment.ledger.jobs.open(now, [USER])
+        # Between the two ops nobody holds the lock.
+        starting, working = next_jobs(
+            deployment, context.instance, JOB, jobs, MOST_AT_ONCE, now, one_lock=False
+        )
+        if not starting:
+            others = len(jobs) - working
+            return dg.SkipReason(f"{working} access exports are being made; {others} wait for their turn.")
+        return [
+            dg.RunRequest(run_key=run_key, run_config={"job_id": job.id}, tags={JOB_TAG: job.id})
+            for job, run_key in starting
+        ]
 
     return sensor
-
-
-def _is_worked_on(runs: Sequence[dg.RunRecord], now: datetime) -> bool:
-    """Whether the newest run is on its way or at work; a process that died at work is found by others."""
-    if not runs or runs[0].dagster_run.status not in UNFINISHED:
-        return False
-    return not (runs[0].dagster_run.status in LAUNCHED and now - runs[0].update_timestamp > LONGEST_LAUNCH)
-
-
-def _ended(deployment: Deployment, job: Job, runs: Sequence[dg.RunRecord], now: datetime) -> bool:
-    """Whether the job ends here: its run was cancelled, or it was tried as often as it may be."""
-    jobs = deployment.ledger.jobs
-    with suppress(Conflict):
-        if runs and runs[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
-            jobs.cancel(job.id, now)
-        elif job.attempt >= MAX_ATTEMPTS or len(runs) >= MOST_RUNS:
-            jobs.fail(job.id, "INTERNAL_ERROR", INTERRUPTED, now)
-        else:
-            return False
-    return True
-
-
-def _request(job: Job, number: int) -> dg.RunRequest:
-    return dg.RunRequest(run_key=f"{job.id}:{number}", run_config={"job_id": job.id}, tags={JOB_TAG: job.id})
 
 
 def access() -> dg.Definitions:

@@ -4,8 +4,6 @@ A run carries the id of a request in its config and as a tag, and never an id of
 wait together are worked on by the run of the first of them.
 """
 
-from datetime import datetime
-
 import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from pydantic import Field
@@ -14,8 +12,7 @@ from sqlalchemy.exc import OperationalError
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.failures import told_in_words
-from export_pipeline.defs.ingest import UNFINISHED
-from export_pipeline.defs.on_demand import LAUNCHED, LONGEST_LAUNCH
+from export_pipeline.defs.requests import tries
 from export_pipeline.errors import TransientError
 from export_pipeline.ledger.erasures import MAX_ATTEMPTS, PROCESSING
 from export_pipeline.locks import is_held
@@ -26,9 +23,6 @@ from export_pipeline.privacy.requests import shown
 JOB = "erasure"
 REQUEST_TAG = "export_pipeline/erasure"
 LONGEST_SECONDS = 6 * 3600
-MOST_RUNS = 6
-"""Runs for a request after which it is given up, those that died before they began included."""
-
 RETRY_SECONDS = 2
 """After how long a step that may work the next time is taken again; later the next time."""
 
@@ -133,27 +127,21 @@ def erasures_sensor() -> dg.SensorDefinition:
         if not waiting:
             return dg.SkipReason("Nobody is to be erased.")
         first, request_id = waiting[0], waiting[0].pass_id or waiting[0].id
-        runs = context.instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={REQUEST_TAG: request_id}))
-        if runs and _is_coming(runs[0], now):
+        tried = tries(context.instance, JOB, REQUEST_TAG, request_id, first.attempt)
+        if tried.is_coming(now):
             return dg.SkipReason(f"{request_id} is worked on; {len(waiting)} requests are open.")
         if is_held(deployment.settings, LOCK):
             return dg.SkipReason(f"A command is erasing; {len(waiting)} requests are open.")
-        if first.attempt >= MAX_ATTEMPTS or len(runs) >= MOST_RUNS:
+        if tried.is_given_up(MAX_ATTEMPTS):
             ledger.erasures.fail(request_id, "INTERNAL_ERROR", INTERRUPTED, now)
             return dg.SkipReason(f"{request_id} was interrupted each time it was tried.")
         return dg.RunRequest(
-            run_key=f"{request_id}:{max(first.attempt, len(runs)) + 1}",
+            run_key=tried.run_key,
             run_config={"request_id": request_id},
             tags={REQUEST_TAG: request_id},
         )
 
     return sensor
-
-
-def _is_coming(run: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run works or is about to; one launched long ago that never began is taken for dead."""
-    status = run.dagster_run.status
-    return status in UNFINISHED and not (status in LAUNCHED and now - run.update_timestamp > LONGEST_LAUNCH)
 
 
 def erasure() -> dg.Definitions:

@@ -5,9 +5,7 @@ A run that is for a request of the ledger carries its id as a tag and in its con
 """
 
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
 import dagster as dg
@@ -17,7 +15,7 @@ from pydantic import Field
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.failures import told_in_words
-from export_pipeline.defs.ingest import UNFINISHED
+from export_pipeline.defs.requests import JOB_TAG, next_jobs
 from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, current_link, urls
 from export_pipeline.delivery.published import published
 from export_pipeline.errors import Conflict, InvalidRequest
@@ -25,23 +23,15 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.estimates import MOST_AT_ONCE
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.request import COMPRESSIONS, FORMATS
-from export_pipeline.exports.service import INTERRUPTED, clear, lock_name, request_export, run_job
+from export_pipeline.exports.service import clear, request_export, run_job
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
-from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, MAX_ATTEMPTS, PROCESSING
-from export_pipeline.locks import is_held
+from export_pipeline.ledger.jobs import COMPLETE, EXPORTS
 
 JOB = "on_demand_export"
 OP = "export_on_demand"
-JOB_TAG = "export_pipeline/job"
 KIND_TAG = "export_pipeline/kind"
 LONGEST_SECONDS = 6 * 3600
-MOST_RUNS = 6
-"""Runs of a job after which it is given up, those that died before they began to work on it included."""
-LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
-LONGEST_LAUNCH = timedelta(minutes=1)
-"""How long a run may take from being launched to being started; after that its process is taken for dead."""
-
 DataTypeName = Enum("DataTypeName", {name: name for name in DATA_TYPES})  # type: ignore[misc]
 FormatName = Enum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]
 CompressionName = Enum("CompressionName", {name: name for name in COMPRESSIONS})  # type: ignore[misc]
@@ -206,58 +196,22 @@ def on_demand_sensor() -> dg.SensorDefinition:
         now = utc_now()
         clear(deployment.settings, deployment.ledger, now)
         jobs = deployment.ledger.jobs.open(now, EXPORTS)
-        waiting, working = _sorted(deployment, context.instance, jobs, now)
-        starting = waiting[: max(0, MOST_AT_ONCE - working)]
+        starting, working = next_jobs(
+            deployment, context.instance, JOB, jobs, MOST_AT_ONCE, now, one_lock=True
+        )
         if not starting:
             others = len(jobs) - working
             return dg.SkipReason(f"{working} exports are being made; {others} wait for their turn.")
-        return [_request(job, number) for job, number in starting]
+        return [
+            dg.RunRequest(
+                run_key=run_key,
+                run_config=dg.RunConfig(ops={OP: {"config": {"job_id": job.id}}}),
+                tags={JOB_TAG: job.id, KIND_TAG: job.kind},
+            )
+            for job, run_key in starting
+        ]
 
     return sensor
-
-
-def _request(job: Job, number: int) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=f"{job.id}:{number}",
-        run_config=dg.RunConfig(ops={OP: {"config": {"job_id": job.id}}}),
-        tags={JOB_TAG: job.id, KIND_TAG: job.kind},
-    )
-
-
-def _sorted(
-    deployment: Deployment, instance: dg.DagsterInstance, jobs: Sequence[Job], now: datetime
-) -> tuple[list[tuple[Job, int]], int]:
-    """The next jobs that nobody works on, in order, with the number of the run to come; and how many others.
-
-    A job that was tried as often as it may be ends as failed here, and one whose run was cancelled in
-    the UI as cancelled.
-    """
-    waiting: list[tuple[Job, int]] = []
-    working = 0
-    for job in jobs:
-        if len(waiting) == MOST_AT_ONCE:
-            break
-        runs = instance.get_run_records(dg.RunsFilter(job_name=JOB, tags={JOB_TAG: job.id}))
-        if is_held(deployment.settings, lock_name(job.id)) or _coming(job, runs, now):
-            working += 1
-        elif runs and runs[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
-            with suppress(Conflict):
-                deployment.ledger.jobs.cancel(job.id, now)
-        elif job.attempt >= MAX_ATTEMPTS or len(runs) >= MOST_RUNS:
-            with suppress(Conflict):
-                deployment.ledger.jobs.fail(job.id, "INTERNAL_ERROR", INTERRUPTED, now)
-        else:
-            waiting.append((job, max(job.attempt, len(runs)) + 1))
-    return waiting, working
-
-
-def _coming(job: Job, runs: Sequence[dg.RunRecord], now: datetime) -> bool:
-    """Whether the newest run of a job is on its way to begin an attempt; one that began it counts no more."""
-    begun = job.attempt if job.state == PROCESSING else 0
-    if len(runs) <= begun or runs[0].dagster_run.status not in UNFINISHED:
-        return False
-    lost = runs[0].dagster_run.status in LAUNCHED and now - runs[0].update_timestamp > LONGEST_LAUNCH
-    return not lost
 
 
 def on_demand() -> dg.Definitions:

@@ -9,8 +9,9 @@ import dagster as dg
 import pytest
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.access import JOB, JOB_TAG, access_sensor
+from export_pipeline.defs.access import JOB, access_sensor
 from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.requests import JOB_TAG
 from export_pipeline.exports.archives import archive_problems
 from export_pipeline.ledger import Job
 from export_pipeline.privacy.asking import request_access

@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
-from export_pipeline.defs.on_demand import MOST_RUNS
+from export_pipeline.defs.requests import MOST_RUNS
 from export_pipeline.exports import verify
 from export_pipeline.exports.service import lock_name, request_export
 from export_pipeline.ledger import Job
@@ -162,7 +162,7 @@ def test_a_run_that_was_launched_and_never_began_is_followed_by_another(
     job = ask()
     launched(definitions, instance, job, dg.DagsterRunStatus.STARTING)
     assert keys(look(definitions, instance)) == []
-    monkeypatch.setattr("export_pipeline.defs.on_demand.LONGEST_LAUNCH", timedelta())
+    monkeypatch.setattr("export_pipeline.defs.requests.LONGEST_LAUNCH", timedelta())
     assert keys(look(definitions, instance)) == [f"{job.id}:2"]
 
 
