@@ -36,7 +36,9 @@ def parse(text: str) -> Allowed:
     networks, names, origins = [], set(), set()
     for item in filter(None, (part.strip() for part in text.split(","))):
         if origin := _ORIGIN.fullmatch(item):
-            origins.add((origin[1].strip("[]").lower(), int(origin[2] or HTTP_PORT)))
+            origins.add(_origin(item, origin))
+        elif "//" in item:
+            raise ValueError(f"{item[:80]!r} is no http:// origin, such as http://localhost:9000")
         elif "/" in item or ":" in item or item.replace(".", "").isdigit():
             try:
                 networks.append(ip_network(item))
@@ -47,3 +49,15 @@ def parse(text: str) -> Allowed:
         else:
             raise ValueError(f"{item[:80]!r} is neither a network, nor a host name, nor an http:// origin")
     return Allowed(tuple(networks), frozenset(names), frozenset(origins))
+
+
+def _origin(item: str, origin: re.Match[str]) -> tuple[str, int]:
+    host, port = origin[1].lower(), int(origin[2] or HTTP_PORT)
+    try:
+        # As the host of a URL is written, whichever way this is.
+        host = str(IPv6Address(host.strip("[]"))) if host.startswith("[") else host
+    except ValueError:
+        raise ValueError(f"{item[:80]!r} is no http:// origin, such as http://localhost:9000") from None
+    if not 1 <= port <= 65535:
+        raise ValueError(f"{item[:80]!r} is no http:// origin; its port must be from 1 to 65535")
+    return host, port

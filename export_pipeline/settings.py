@@ -25,7 +25,9 @@ from export_pipeline import allowed
 from export_pipeline.errors import InvalidSetting
 
 PREFIX = "EXPORT_PIPELINE_"
-MAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+MAIL_PATTERN = rf"^{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*$"
 """An e-mail address: nothing in it can end a header or begin another."""
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 

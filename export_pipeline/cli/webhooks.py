@@ -171,7 +171,7 @@ def test(output: Output, webhook_id: str, event: str) -> None:
     answered = document["error"] or f"answered {document['statusCode']}"
     output.show(document, f"{document['status']}: {answered} in {document['responseTime']} ms")
     if document["status"] != "success":
-        raise click.exceptions.Exit(1)
+        raise click.ClickException(f"{webhook_id} did not take the message: {answered}")
 
 
 @webhooks.command()

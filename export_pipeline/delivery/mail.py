@@ -19,6 +19,7 @@ from export_pipeline.errors import InvalidRequest
 from export_pipeline.settings import MAIL_PATTERN, Settings
 
 NAME = "Analytics exports"
+LONGEST_ADDRESS, LONGEST_LOCAL_PART = 254, 64
 RECIPIENT = "[recipient]"
 """What stands for the recipient's address wherever a server's answer is kept."""
 
@@ -32,7 +33,13 @@ def check_address(address: object, field: str) -> str:
         InvalidRequest: naming ``field``; the address itself is not told.
     """
     # A dollar sign also matches before a final line end, which a header must not have.
-    if not isinstance(address, str) or not _ADDRESS.match(address) or not address.isprintable():
+    if (
+        not isinstance(address, str)
+        or len(address) > LONGEST_ADDRESS
+        or address.find("@") > LONGEST_LOCAL_PART
+        or not address.isprintable()
+        or not _ADDRESS.match(address)
+    ):
         raise InvalidRequest(f"{field} is no e-mail address; it must be like name@example.com", field=field)
     return address
 
@@ -70,8 +77,7 @@ def send(
     began = time.perf_counter()
 
     def answer(code: int | None, response: str, error: str | None) -> Answer:
-        text = response.replace(to, RECIPIENT)[:ANSWER_BYTES]
-        shown = None if error is None else error.replace(to, RECIPIENT)[:ANSWER_BYTES]
+        text, shown = _without(to, response), None if error is None else _without(to, error)
         return Answer(code, text, shown, round((time.perf_counter() - began) * 1000))
 
     if not settings.smtp_host:
@@ -150,6 +156,11 @@ def _leave(server: smtplib.SMTP) -> None:
         server.quit()
     except (smtplib.SMTPException, OSError):
         server.close()
+
+
+def _without(to: str, text: str) -> str:
+    """What is kept of a server's words: the beginning, without the address, however it spells that."""
+    return re.sub(re.escape(to), RECIPIENT, text, flags=re.IGNORECASE)[:ANSWER_BYTES]
 
 
 def _text(answer: bytes | str) -> str:

@@ -30,7 +30,7 @@ from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.attempts import LEASE, MAIL, Claimed, Outcome
 from export_pipeline.ledger.messages import Message
-from export_pipeline.ledger.webhooks import Target
+from export_pipeline.ledger.webhooks import ACTIVE, Target
 from export_pipeline.settings import Settings
 
 MOST_AT_ONCE = 64
@@ -170,24 +170,37 @@ class Courier:
             else:
                 answer = await self._post(sender, threads, message, message.webhook_id)
         except (Gone, NotFound) as error:
-            return Outcome(claimed, False, self._clock(), 0, None, "", f"not sent: {error.message}")
-        except (DamagedData, InvalidRequest, Conflict) as error:
-            answer = Answer(None, "", f"not sent: {error.message}", 0)
+            return Outcome(
+                claimed, False, self._clock(), 0, None, "", f"not sent: {error.message}", ours=True
+            )
+        except InvalidRequest as error:
+            return self._judged(claimed, _not_sent(error.message))
+        except (DamagedData, Conflict) as error:
+            return self._judged(claimed, _not_sent(error.message), ours=True)
         except OperationalError:
-            answer = Answer(None, "", "not sent: the ledger was locked for too long", 0)
+            return self._judged(claimed, _not_sent("the ledger was locked for too long"), ours=True)
         except Exception as error:
-            answer = Answer(None, "", f"not sent: unexpected {type(error).__name__}", 0)
+            return self._judged(claimed, _not_sent(f"unexpected {type(error).__name__}"), ours=True)
         reach(self._settings, "message.sent")
         return self._judged(claimed, answer)
 
-    def _judged(self, claimed: Claimed, answer: Answer) -> Outcome:
+    def _judged(self, claimed: Claimed, answer: Answer, ours: bool = False) -> Outcome:
         at, gone = self._clock(), answer.code == GONE_CODE and claimed.target != MAIL
         success = answer.error is None
         again = None
         if not (success or gone):
             again = next_attempt(claimed.message.attempts + 1, at, wish(answer.retry_after, at))
         return Outcome(
-            claimed, success, at, answer.milliseconds, answer.code, answer.response, answer.error, again, gone
+            claimed,
+            success,
+            at,
+            answer.milliseconds,
+            answer.code,
+            answer.response,
+            answer.error,
+            again,
+            gone,
+            ours,
         )
 
     async def _post(
@@ -196,11 +209,14 @@ class Courier:
         def prepared() -> tuple[Target, bytes]:
             now = self._clock()
             target = self._ledger.webhooks.target(webhook_id, now)
+            if target.webhook.status != ACTIVE and not message.test:
+                # Disabled since it was claimed, or while a process held it that has died.
+                raise Conflict("the endpoint is disabled", field="webhookId")
             return target, encoded(payload(self._settings, self._ledger, message, now))
 
         target, body = await asyncio.get_running_loop().run_in_executor(threads, prepared)
         to = destination(target.webhook.url, self._settings.allowed)
-        secrets = [target.secret, *([target.previous] if target.previous else [])]
+        secrets = [target.secret, *target.previous]
 
         async def post(key: str) -> Answer:
             signed = headers(message.id, webhook_id, body, self._clock(), secrets, key)
@@ -219,3 +235,7 @@ class Courier:
         written = letter(message.event, payload(self._settings, self._ledger, message, now)["data"])
         composed = mail.composed(self._settings, written, address, message.id, now)
         return mail.send(self._settings, composed, address, context=self._context)
+
+
+def _not_sent(why: str) -> Answer:
+    return Answer(None, "", f"not sent: {why}", 0)

@@ -16,7 +16,8 @@ MOST_ATTEMPTS = len(DELAYS) + 1
 LONGEST_WISH = timedelta(hours=24)
 """How long a receiver can ask to be left alone."""
 
-_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]+", re.ASCII)
+_MOST_DIGITS = 9
 
 
 def next_attempt(made: int, failed_at: datetime, wish: timedelta | None = None) -> datetime | None:
@@ -37,7 +38,7 @@ def wish(retry_after: str | None, now: datetime) -> timedelta | None:
     """How long a ``Retry-After`` header asks for, seconds or an HTTP date; None if it says neither."""
     text = (retry_after or "").strip()
     if _SECONDS.fullmatch(text):
-        return timedelta(seconds=int(text))
+        return timedelta(seconds=int(text)) if len(text) <= _MOST_DIGITS else LONGEST_WISH
     try:
         until = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -6,6 +6,7 @@ name that changes meanwhile changes nothing. The certificate must be of the name
 """
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from export_pipeline.delivery.addresses import Destination, Refused, check, reso
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 ANSWER_BYTES = 1024
+_BYTES = re.compile(r":? *(bytearray\()?\bb['\"].*", re.DOTALL)
 MOST_TRIED = 4
 """Addresses of one name that are tried, one after the other."""
 
@@ -186,5 +188,6 @@ async def _beginning(response: httpx.Response) -> str:
 
 
 def _told(error: Exception) -> str:
-    text = str(error) or type(error).__name__
+    # Less the bytes that a receiver sent in place of HTTP: this is shown where its own words are not.
+    text = _BYTES.sub("", str(error)) or type(error).__name__
     return " ".join(text.split())[:200]

@@ -39,7 +39,7 @@ class Outcome:
     """What became of an attempt at a claimed message.
 
     ``at`` is when it ended; ``next_attempt_at`` None if none follows a failure; ``gone`` tells that the
-    endpoint wants no more messages.
+    endpoint wants no more messages, ``ours`` that it failed before the receiver was asked.
     """
 
     claimed: Claimed
@@ -51,6 +51,7 @@ class Outcome:
     error: str | None
     next_attempt_at: datetime | None = None
     gone: bool = False
+    ours: bool = False
 
 
 class Attempts:
@@ -142,7 +143,8 @@ def _note(connection: Connection, outcome: Outcome) -> Message | None:
         if outcome.success:
             note_success(connection, message.webhook_id)
         elif not message.test:
-            note_failure(connection, message.webhook_id, outcome.at, outcome.gone)
+            if not outcome.ours:
+                note_failure(connection, message.webhook_id, outcome.at, outcome.gone)
             status = select(webhooks.c.status).where(webhooks.c.id == message.webhook_id)
             again = again if connection.execute(status).scalar() == ACTIVE else None
     ended = outcome.success or again is None

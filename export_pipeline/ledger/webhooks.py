@@ -5,6 +5,8 @@ force, and when an endpoint that only fails is given up (contract, section 5). S
 """
 
 import base64
+import builtins
+import json
 import secrets
 import uuid
 from collections.abc import Sequence
@@ -25,6 +27,8 @@ from export_pipeline.settings import Settings
 ACTIVE, DISABLED = "active", "disabled"
 STATUSES = (ACTIVE, DISABLED)
 SECRET_PREFIX = "whsec_"
+MOST_PREVIOUS = 5
+"""Secrets that can be in force besides the newest."""
 ROTATION = timedelta(hours=1)
 """How long the secret before stays in force (contract, section 4)."""
 GIVEN_UP_AFTER = timedelta(days=5)
@@ -55,11 +59,12 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send and how to sign: ``previous`` is the secret before, in the hour after a rotation."""
+    """Where to send and how to sign: ``previous`` are the secrets before, newest first, each in the hour
+    after it was replaced."""
 
     webhook: Webhook
     secret: str = field(repr=False)
-    previous: str | None = field(repr=False)
+    previous: tuple[str, ...] = field(repr=False)
 
 
 class Webhooks:
@@ -149,7 +154,7 @@ class Webhooks:
         description: str | None = None,
         status: str | None = None,
     ) -> Webhook:
-        """Change what is given of an endpoint. One that is active again starts with a clean record.
+        """Change what is given of an endpoint. One that is active again, or moved, has a clean record.
 
         Raises:
             NotFound: if there is none with this id.
@@ -160,6 +165,8 @@ class Webhooks:
             if events is not None:
                 values["events"] = list(events)
             values = {name: value for name, value in values.items() if value is not None}
+            if url not in (None, held.url):
+                values["failing_since"] = None
             if status == ACTIVE and held.status == DISABLED:
                 values |= {"status": ACTIVE, "reason": None, "failing_since": None}
             if values:
@@ -191,16 +198,39 @@ class Webhooks:
 
         Raises:
             NotFound: if there is none with this id.
+            Conflict: if as many as there may be are in force.
         """
         secret, until = _new_secret(), now + ROTATION
         with self._engine.begin() as connection:
             held = _one(connection, webhook_id)
+            previous = [(self._seal.open(held.secret), until), *self._previous(held, now)]
+            if len(previous) > MOST_PREVIOUS:
+                raise Conflict(
+                    f"the secret was rotated {MOST_PREVIOUS} times within an hour; rotate it again after "
+                    f"{previous[-1][1]:%Y-%m-%dT%H:%M:%SZ}",
+                    field="webhookId",
+                )
+            kept = json.dumps([(text, at.isoformat()) for text, at in previous])
             connection.execute(
                 update(webhooks)
                 .where(webhooks.c.id == webhook_id)
-                .values(secret=self._seal.close(secret), previous_secret=held.secret, previous_until=until)
+                .values(
+                    secret=self._seal.close(secret),
+                    previous_secret=self._seal.close(kept),
+                    previous_until=until,
+                )
             )
         return secret, until
+
+    def _previous(self, row: Row[Any], now: datetime) -> builtins.list[tuple[str, datetime]]:
+        """The secrets before that are in force at ``now`` and until when, newest first."""
+        if row.previous_secret is None or row.previous_until <= now:
+            return []
+        kept = (
+            (text, datetime.fromisoformat(at))
+            for text, at in json.loads(self._seal.open(row.previous_secret))
+        )
+        return [(text, until) for text, until in kept if now < until]
 
     def target(self, webhook_id: str, now: datetime) -> Target:
         """Where a message to an endpoint goes at ``now``, and the secrets in force.
@@ -210,8 +240,7 @@ class Webhooks:
         """
         with reading(self._engine) as connection:
             row = _one(connection, webhook_id)
-        rotating = row.previous_secret is not None and now < row.previous_until
-        previous = self._seal.open(row.previous_secret) if rotating else None
+        previous = tuple(secret for secret, _ in self._previous(row, now))
         return Target(_webhook(row), self._seal.open(row.secret), previous)
 
 

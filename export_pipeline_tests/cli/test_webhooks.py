@@ -57,6 +57,7 @@ def test_a_test_event_is_sent_at_once(run: Run, there: Receiver, webhook_id: str
     failed = run("webhooks", "test", webhook_id, "--event", "user.erased")
     assert failed.code == 1
     assert failed.out.startswith("failed: answered 500 in ")
+    assert failed.err == f"export-pipeline: {webhook_id} did not take the message: answered 500\n"
     assert len(there.got) == 2
 
 

@@ -117,6 +117,7 @@ def test_a_public_url_is_taken(url: str, host: str, port: int, path: str) -> Non
         (" a.internal , http://localhost:9000", "http://localhost:9000/hook"),
         ("http://127.0.0.1", "http://127.0.0.1/hook"),
         ("http://[::1]:9000/", "http://[::1]:9000/hook"),
+        ("http://[0:0::1]:9000", "http://[::1]:9000/hook"),
     ],
 )
 def test_the_operator_can_allow_more(allow: str, url: str) -> None:
@@ -137,7 +138,20 @@ def test_an_allowed_name_may_stand_for_any_address_and_no_other_name_may() -> No
 
 
 @pytest.mark.parametrize(
-    "allow", ["10.0.0.1/8", "https://x", "http://x/path", "a b", "x/y", "300.1.1.1", "http://"]
+    "allow",
+    [
+        "10.0.0.1/8",
+        "https://x",
+        "http://x/path",
+        "a b",
+        "x/y",
+        "300.1.1.1",
+        "http://",
+        "http://x:0",
+        "http://x:65536",
+        "http://[::g]",
+        "http://u@x",
+    ],
 )
 def test_an_allowance_that_cannot_be_read_is_refused(allow: str) -> None:
     with pytest.raises(ValueError, match="is n"):

@@ -18,7 +18,7 @@ from export_pipeline.delivery.retrying import DELAYS
 from export_pipeline.delivery.sending import Answer
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.ledger.messages import EXPORT_READY, add
-from export_pipeline.settings import Settings, load, variable
+from export_pipeline.settings import MAIL_PATTERN, Settings, load, variable
 from export_pipeline_tests.delivery.mailboxes import Mailbox, mailbox
 from export_pipeline_tests.delivery.outboxes import Outbox
 from export_pipeline_tests.delivery.receivers import raw
@@ -176,7 +176,8 @@ def test_no_text_adds_a_header_or_markup(name: str, reason: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["", "x", "a@", "@b", "a@b\n", "a@b\r\nBcc: c@d", "a@b, c@d", "a b@c", "<a@b>", "a@b>", "ü@b.example",
-     "a@b..", None, 7, "a" * 65 + "@b.example", "a@" + "b" * 250],
+     "a@b..", None, 7, "a" * 65 + "@b.example", "a..b@c.example", ".a@b.example", "a.@b.example",
+     "a@b..example", "a@b-.example", "a@" + "b" * 250],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_repeating_it(address: object) -> None:
     with pytest.raises(InvalidRequest) as refused:
@@ -185,8 +186,20 @@ def test_what_is_no_address_is_refused_without_repeating_it(address: object) -> 
     assert not address or str(address) not in refused.value.message or len(str(address)) < 3
 
 
+@given(st.from_regex(MAIL_PATTERN, fullmatch=True))
+def test_whatever_is_an_address_is_written_to(address: str) -> None:
+    settings = configured({"smtp_host": "x", "mail_from": "exports@example.com"})
+    try:
+        mail.check_address(address, "email")
+    except InvalidRequest:
+        return
+    composed = mail.composed(settings, letter("operator.alert", {}), address, "del_1", utc_now())
+    assert composed["To"].addresses[0].addr_spec == address
+
+
+@pytest.mark.parametrize("spelled", ["ADDRESS", TO.upper()])
 def test_a_message_by_e_mail_is_retried_until_it_is_taken_and_says_nothing_of_its_address(
-    box: Mailbox, tmp_path: Path
+    box: Mailbox, tmp_path: Path, spelled: str
 ) -> None:
     outbox = Outbox(tmp_path / "home", **box.settings())
     job_id = outbox.complete_job()
@@ -194,7 +207,7 @@ def test_a_message_by_e_mail_is_retried_until_it_is_taken_and_says_nothing_of_it
     with outbox.ledger._engine.begin() as connection:
         data = {"exportId": job_id, "dateRange": {"start": "2026-11-16", "end": "2026-11-16"}}
         add(connection, EXPORT_READY, data, outbox.clock(), address=messages.sealed(TO), job_id=job_id)
-    box.refuse["RCPT"] = "450 <ADDRESS> later"
+    box.refuse["RCPT"] = f"450 <{spelled}> later"
     outbox.deliver(context=box.trusting)
     (message,) = outbox.messages()
     assert message.next_attempt_at == outbox.clock() + DELAYS[0]

@@ -72,13 +72,14 @@ def test_a_link_lasts_no_longer_than_the_file(tmp_path: Path) -> None:
 def test_a_message_whose_files_are_gone_has_failed_without_an_attempt_to_send(tmp_path: Path) -> None:
     with receiver() as there:
         outbox = allowing(tmp_path, there.url)
-        outbox.endpoint(there.url)
+        webhook_id = outbox.endpoint(there.url)
         outbox.complete_job()
         outbox.clock.forward(timedelta(days=8))
         outbox.deliver()
     assert not there.got
     (message,) = outbox.messages()
     assert message.state == "failed"
+    assert outbox.ledger.webhooks.get(webhook_id).failing_since is None
     assert "were kept until" in str(outbox.log(message.id)[0].error)
 
 
@@ -179,6 +180,19 @@ def test_a_receiver_that_knows_only_the_new_secret_is_asked_again_at_once(tmp_pa
     assert outbox.messages()[0].state == "success"
 
 
+def test_after_two_rotations_in_an_hour_every_secret_verifies(tmp_path: Path) -> None:
+    with receiver() as there:
+        outbox = allowing(tmp_path, there.url)
+        webhook_id = outbox.endpoint(there.url)
+        first = outbox.secret(webhook_id)
+        second, third = (outbox.ledger.webhooks.rotate(webhook_id, outbox.clock())[0] for _ in range(2))
+        outbox.fail_job()
+        outbox.deliver()
+    (got,) = there.got
+    assert verifying(got, first, second, third) == [True, True, True]
+    assert key_of(got, first, second, third) == first
+
+
 def test_without_a_rotation_401_is_a_failure_like_any_other(tmp_path: Path) -> None:
     with receiver() as there:
         there.reply = lambda _, __: (401, {}, b"")
@@ -215,6 +229,23 @@ def test_a_worker_killed_between_send_and_record_sends_again_under_the_same_id(t
     assert len(there.got) == 2
     assert len(set(there.ids)) == 1
     assert outbox.messages()[0].state == "success"
+
+
+def test_a_message_held_by_a_dead_process_is_not_sent_to_an_endpoint_disabled_since(tmp_path: Path) -> None:
+    with receiver() as there:
+        outbox = allowing(tmp_path, there.url)
+        webhook_id = outbox.endpoint(there.url)
+        outbox.fail_job()
+        outbox.ledger.attempts.turn([], outbox.clock(), 1, {}, 1)
+        outbox.ledger.webhooks.change(webhook_id, outbox.clock(), status="disabled")
+        outbox.clock.forward(LEASE)
+        outbox.deliver()
+    assert not there.got
+    (message,) = outbox.messages()
+    assert (message.state, outbox.log(message.id)[0].error) == (
+        "failed",
+        "not sent: the endpoint is disabled",
+    )
 
 
 def test_of_two_daemons_at_once_one_sends_each_message(tmp_path: Path) -> None:

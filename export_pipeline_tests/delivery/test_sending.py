@@ -199,6 +199,9 @@ def test_what_is_no_whole_http_answer_is_a_failure(said: bytes) -> None:
     answer = posted_raw(behave)
     assert answer.code is None
     assert "no answer that is one" in str(answer.error) or "no connection" in str(answer.error)
+    assert "hello" not in str(answer.error)
+    assert "SSH" not in str(answer.error)
+    assert "abc" not in str(answer.error)
 
 
 def test_a_port_nobody_listens_on_and_a_name_nobody_has_are_told() -> None:

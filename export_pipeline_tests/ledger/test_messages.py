@@ -191,18 +191,53 @@ def test_an_endpoint_is_disabled_after_five_days_of_nothing_but_failures(ledger:
     assert ledger.webhooks.get(webhook.id).reason == "nothing but failures for 5 days"
 
 
+def test_failures_of_ours_are_not_held_against_an_endpoint(ledger: Ledger) -> None:
+    webhook = endpoint(ledger)
+    for day in range(9):
+        complete(ledger)
+        (claimed,) = claim(ledger, NOW + day * DAY)
+        note(ledger, claimed, NOW + day * DAY, next_attempt_at=None, code=None, ours=True)
+    held = ledger.webhooks.get(webhook.id)
+    assert (held.status, held.failing_since) == ("active", None)
+
+
+def test_an_endpoint_that_moved_is_not_given_up_for_failures_elsewhere(ledger: Ledger) -> None:
+    webhook = endpoint(ledger)
+    for at in (NOW, NOW + 5 * DAY):
+        ledger.webhooks.change(webhook.id, at, url=f"https://example.com/{at:%d}")
+        complete(ledger)
+        (claimed,) = claim(ledger, at)
+        note(ledger, claimed, at, next_attempt_at=None)
+    assert ledger.webhooks.get(webhook.id).status == "active"
+
+
 def test_a_secret_and_the_one_before_are_in_force_for_an_hour(ledger: Ledger) -> None:
     webhook, first = ledger.webhooks.create("https://example.com", EVENTS, "", NOW)
     second, until = ledger.webhooks.rotate(webhook.id, NOW)
     assert until == NOW + timedelta(hours=1)
     within = ledger.webhooks.target(webhook.id, until - MINUTE)
-    assert (within.secret, within.previous) == (second, first)
-    assert ledger.webhooks.target(webhook.id, until).previous is None
+    assert (within.secret, within.previous) == (second, (first,))
+    assert ledger.webhooks.target(webhook.id, until).previous == ()
     assert first not in repr(within)
 
 
+def test_rotating_again_within_the_hour_ends_no_secret_early(ledger: Ledger) -> None:
+    webhook, first = ledger.webhooks.create("https://example.com", EVENTS, "", NOW)
+    second, until = ledger.webhooks.rotate(webhook.id, NOW)
+    third, later = ledger.webhooks.rotate(webhook.id, NOW + 10 * MINUTE)
+    assert ledger.webhooks.target(webhook.id, until - MINUTE).previous == (second, first)
+    assert ledger.webhooks.target(webhook.id, later - MINUTE).previous == (second,)
+    for _ in range(3):
+        ledger.webhooks.rotate(webhook.id, NOW + 20 * MINUTE)
+    with pytest.raises(Conflict, match="2026-11-20T13:30:00Z"):
+        ledger.webhooks.rotate(webhook.id, NOW + 30 * MINUTE)
+    assert third in ledger.webhooks.target(webhook.id, NOW + 30 * MINUTE).previous
+    ledger.webhooks.rotate(webhook.id, until)
+
+
 def test_secrets_and_addresses_are_not_readable_in_the_ledger(ledger: Ledger) -> None:
-    _, secret = ledger.webhooks.create("https://example.com", EVENTS, "", NOW)
+    webhook, secret = ledger.webhooks.create("https://example.com", EVENTS, "", NOW)
+    ledger.webhooks.rotate(webhook.id, NOW)
     message_id = ledger.messages.send_mail("operator.alert", {}, "someone@example.com", NOW)
     assert ledger.messages.address(message_id or "") == "someone@example.com"
     files = b"".join(path.read_bytes() for path in ledger._settings.root.glob("ledger.db*"))
