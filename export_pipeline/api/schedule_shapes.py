@@ -23,7 +23,7 @@ Frequency = Annotated[
     Literal["daily", "weekly"],
     Field(description="Every day the day before, or every Monday the seven days before."),
 ]
-Mode = Literal["full"]
+Mode = Literal["full", "incremental"]
 DataTypes = Annotated[list[DataTypeName], Field(min_length=1)]
 
 CREATES = {

@@ -29,7 +29,7 @@ def _options(command: Any) -> Any:
         click.option("--webhook", help="Deliver to this endpoint (whk_…)."),
         click.option("--url", help="Deliver to an endpoint that is made for this URL; shows its secret."),
         click.option("--email", help="Deliver a link to this address."),
-        click.option("--mode", help="full."),
+        click.option("--mode", help="full, or incremental: what came since the delivery before."),
     )
     for option in reversed(options):
         command = option(command)

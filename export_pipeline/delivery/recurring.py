@@ -104,7 +104,7 @@ def _wanted(
     next_day = changed_day(before, frequency) if before else first_day(frequency, now)
     return Wanted(
         frequency,
-        _mode(values.get("mode", before.mode if before else FULL)),
+        _choice(values.get("mode", before.mode if before else FULL), MODES, "mode"),
         {
             "dataTypes": list(data_types),
             "format": check_format(values.get("format", asked["format"])),
@@ -143,15 +143,6 @@ def _recipient(settings: Settings, ledger: Ledger, value: object) -> Recipient:
     except NotFound as error:
         raise InvalidRequest(f"{field}: {error.message}", field=field) from None
     return Recipient(webhook_id=who)
-
-
-def _mode(value: object) -> str:
-    mode = _choice(value, MODES, "mode")
-    if mode != FULL:
-        raise InvalidRequest(
-            f"mode is {mode!r}; scheduled exports are made in mode {FULL!r} only", field="mode"
-        )
-    return mode
 
 
 def _choice(value: object, choices: Sequence[str], name: str) -> str:

@@ -2,15 +2,17 @@
 
 A delivery has a day (UTC): a daily one is of the day before, a weekly one on a Monday of the seven days
 before. It is due at the off-peak hour, made once its days are closed, and caught up for as long as its days
-are kept; whoever makes it, the ledger sees to it that it is made once.
+are kept; whoever makes it, the ledger sees to it that it is made once. In mode ``incremental`` the first one
+is of its days, and each later one goes on from the cursor of the last that is complete, one after the other.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from export_pipeline.days import close_instant, days_between, midnight, oldest_kept_day
-from export_pipeline.errors import Conflict, OutsideRetention
+from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
 from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.estimates import estimate
 from export_pipeline.exports.making import Waiting
@@ -20,7 +22,7 @@ from export_pipeline.exports.service import noted
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
 from export_pipeline.ledger.jobs import SCHEDULED
-from export_pipeline.ledger.schedules import WEEKLY, Schedule
+from export_pipeline.ledger.schedules import INCREMENTAL, WEEKLY, Schedule
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -113,6 +115,8 @@ def look(
                 waits[schedule.id] = why
                 break
             ready.append(delivery)
+            if schedule.mode == INCREMENTAL:
+                break
     return Look(tuple(ready), waits, tuple(lost))
 
 
@@ -171,7 +175,7 @@ def _queue(settings: Settings, store: Store, ledger: Ledger, delivery: Delivery,
 
 
 def _job(settings: Settings, store: Store, ledger: Ledger, delivery: Delivery, now: datetime) -> NewJob:
-    request = _request(settings, delivery, now)
+    request = _request(settings, ledger, delivery, now)
     expected = estimate(settings, store, ledger, request, now)
     asked = noted(request)
     asked["filters"] = delivery.schedule.request["filters"]
@@ -186,13 +190,25 @@ def _job(settings: Settings, store: Store, ledger: Ledger, delivery: Delivery, n
     )
 
 
-def _request(settings: Settings, delivery: Delivery, now: datetime) -> ExportRequest:
+def _request(settings: Settings, ledger: Ledger, delivery: Delivery, now: datetime) -> ExportRequest:
     """The request of a delivery, but for the users that its filter names."""
+    cursor = None
+    if delivery.schedule.mode == INCREMENTAL:
+        cursor = ledger.schedules.last_cursor(delivery.schedule.id)
+    if cursor is not None:
+        # One that is too old, or not of these data types any more, is no reason never to deliver again.
+        with suppress(OutsideRetention, InvalidRequest):
+            return _parsed(settings, delivery, {"cursor": cursor}, now)
+    return _parsed(settings, delivery, {"startDate": str(delivery.start), "endDate": str(delivery.end)}, now)
+
+
+def _parsed(
+    settings: Settings, delivery: Delivery, what: Mapping[str, object], now: datetime
+) -> ExportRequest:
     asked = delivery.schedule.request
     filters = {name: asked["filters"][name] for name in ("contentIds", "eventTypes")}
     values = {
-        "startDate": str(delivery.start),
-        "endDate": str(delivery.end),
+        **what,
         **{name: asked[name] for name in ("dataTypes", "format", "compression")},
         "filters": {name: wanted for name, wanted in filters.items() if wanted},
     }
@@ -235,6 +251,8 @@ def _why_not(
     """What a delivery has to wait for, in words; None if it can be made."""
     if why := _open(settings, delivery, now, waiting):
         return why
+    if delivery.schedule.mode == INCREMENTAL and ledger.schedules.is_making(delivery.schedule.id):
+        return "the delivery before it is being made"
     if now < possible_from(settings, delivery) + ASSEMBLY_PATIENCE and not _assembled(
         settings, ledger, delivery, now
     ):
@@ -260,7 +278,7 @@ def _open(settings: Settings, delivery: Delivery, now: datetime, waiting: Waitin
 
 def _assembled(settings: Settings, ledger: Ledger, delivery: Delivery, now: datetime) -> bool:
     """Whether every day with rows can be taken over from its daily export; no day of a filter ever can."""
-    request = _request(settings, delivery, now)
+    request = _request(settings, ledger, delivery, now)
     kept = kept_days(settings, request)
     if kept is None or delivery.schedule.request["filters"]["userCount"]:
         return True

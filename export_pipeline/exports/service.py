@@ -252,7 +252,10 @@ class _Work:
                 bytes=one_file_bytes(job_folder(self._settings, job), manifest),
                 path=f"{job.kind}/{job.id}",
                 now=now,
-                date_range=(manifest.start, manifest.end),
+                made={
+                    "dateRange": {"start": str(manifest.start), "end": str(manifest.end)},
+                    "cursor": manifest.cursor,
+                },
                 expires_at=now + timedelta(days=self._settings.export_retention_days),
             )
         except Conflict:

@@ -13,7 +13,7 @@ import json
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -245,22 +245,21 @@ class Jobs:
         now: datetime,
         expires_at: datetime,
         withheld: int | None = None,
-        date_range: tuple[date, date] | None = None,
+        made: Mapping[str, Any] | None = None,
     ) -> Job:
         """End a job whose files are at ``path``, relative to the exports' root; messages that tell of it
         are in the outbox with the same transaction.
 
         Args:
             withheld: the rows an access export does not show.
-            date_range: its first and last day, where they are known only now, as of an increment.
+            made: what is known of its request only now: the range of an increment, the cursor.
 
         Raises:
             Conflict: see ``progress``.
         """
         known: dict[str, Any] = {}
-        if date_range:
-            days = {"start": str(date_range[0]), "end": str(date_range[1])}
-            known["request"] = {**self.get(job_id, now).request, "dateRange": days}
+        if made:
+            known["request"] = {**self.get(job_id, now).request, **made}
         return self._move(
             job_id, now, (PROCESSING,), [jobs.c.attempt == attempt],
             state=COMPLETE, rows=rows, bytes=bytes, withheld=withheld, path=path, processed_rows=rows,

@@ -230,6 +230,24 @@ class Schedules:
             found = connection.execute(select(jobs.c.created_by, jobs.c.id).where(jobs.c.number.in_(newest)))
             return {row.created_by: row.id for row in found}
 
+    def last_cursor(self, schedule_id: str) -> str | None:
+        """The cursor of the newest export of a schedule that is complete, or was; None if there is none."""
+        query = (
+            select(jobs.c.request)
+            .where(jobs.c.created_by == schedule_id, jobs.c.state.in_((COMPLETE, EXPIRED)))
+            .order_by(jobs.c.number.desc())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            request = connection.execute(query).scalar()
+        return None if request is None else request.get("cursor")
+
+    def is_making(self, schedule_id: str) -> bool:
+        """Whether an export of a schedule is queued or processing."""
+        query = select(jobs.c.id).where(jobs.c.created_by == schedule_id, jobs.c.state.in_(OPEN)).limit(1)
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() is not None
+
     def remove(self, schedule_id: str, now: datetime) -> None:
         """Remove a schedule and cancel what is being made for it; what it made stays until its time is over.
 

@@ -99,7 +99,7 @@ def test_what_does_not_exist_is_a_failure(run: Run, command: str) -> None:
     [
         (["--frequency", "daily"], "delivery is missing"),
         (["--frequency", "hourly", *MAIL], "frequency is 'hourly'; it must be one of daily, weekly"),
-        (["--frequency", "daily", *MAIL, "--mode", "incremental"], "mode is 'incremental'"),
+        (["--frequency", "daily", *MAIL, "--mode", "partial"], "mode is 'partial'"),
         (["--frequency", "daily", *MAIL, "--url", "https://example.com"], "give one of"),
         (["--frequency", "daily", "--url", "http://10.0.0.1/"], "delivery.url"),
     ],

@@ -301,7 +301,7 @@ def test_one_whose_person_is_erased_is_disabled_until_it_gets_other_filters(
         ({"dataTypes": []}, "dataTypes"),
         ({"filters": {"eventTypes": ["click"]}}, "filters.eventTypes"),
         ({"format": "xml"}, "format"),
-        ({"mode": "incremental"}, "mode"),
+        ({"mode": "partial"}, "mode"),
         ({"enabled": "yes"}, "enabled"),
         ({"colour": "red"}, "colour"),
         ({"delivery": None}, "delivery"),
@@ -361,3 +361,27 @@ def test_a_changed_one_goes_on_with_what_is_not_delivered(
     change(settings, ledger, schedule.id, {"frequency": "daily"}, wednesday)
     found = queue(wednesday)
     assert [span(job)[0] for job in (*found.caught_up, *found.jobs)] == ["2026-11-23", "2026-11-24"]
+
+
+def test_an_incremental_one_goes_on_from_the_last_that_is_complete_one_after_the_other(
+    make: Make, queue: Queue, land: Land, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    land([row(n, timestamp=DUE - timedelta(hours=20)) for n in range(3)])
+    make(mode="incremental")
+    later = DUE + 2 * HOUR
+
+    def made(now: datetime) -> Manifest:
+        (job,) = (*(found := queue(now)).jobs, *found.caught_up)
+        assert ids(queue(now)) == []
+        done = run_job(settings, store, ledger, job.id, 1, clock=lambda: now)
+        return from_json(json.loads((settings.exports / str(done.path) / "manifest.json").read_bytes()))
+
+    first = made(later)
+    assert (first.mode, first.row_count) == ("full", 3)
+    land([row(n, timestamp=DUE - timedelta(hours=100)) for n in range(10, 15)])
+    third_day = later + 48 * HOUR
+    second = made(third_day)
+    assert (second.mode, second.since, second.row_count) == ("incremental", (first.cursor,), 5)
+    third = made(third_day)
+    assert (third.since, third.row_count) == ((second.cursor,), 0)
+    assert verify(settings.exports).problems == ()
