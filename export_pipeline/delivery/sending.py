@@ -135,13 +135,26 @@ class Sender:
                 },
             )
             try:
-                return await self._transport(to, address).handle_async_request(request)
+                return await self._asked(to, address, request, deadline)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if address is tried[-1]:
                     if isinstance(error, httpx.ConnectTimeout):
                         raise TimeoutError from None
                     raise
         raise OSError("the name stands for no address")
+
+    async def _asked(
+        self, to: Destination, address: Address, request: httpx.Request, deadline: "_Deadline"
+    ) -> httpx.Response:
+        while True:
+            deadline.fresh = False
+            try:
+                return await self._transport(to, address).handle_async_request(request)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                # A connection kept from an earlier message, which the receiver closes when it likes, says
+                # nothing about this one.
+                if deadline.fresh:
+                    raise
 
     def _transport(self, to: Destination, address: Address) -> httpx.AsyncHTTPTransport:
         # By name too: a connection whose certificate was checked for one name is not used for another.
@@ -158,6 +171,7 @@ class _Deadline:
         self._answer_seconds = answer_seconds
         self._timeout = asyncio.timeout(connect_seconds)
         self.connected = False
+        self.fresh = False
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
@@ -172,6 +186,8 @@ class _Deadline:
 
     async def trace(self, event: str, _: Mapping[str, Any]) -> None:
         """Told by the connection what it does."""
+        if event == "connection.connect_tcp.started":
+            self.fresh = True
         if event == "http11.send_request_headers.started" and not self.connected:
             self.connected = True
             self._timeout.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)

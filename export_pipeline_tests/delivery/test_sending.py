@@ -204,6 +204,22 @@ def test_what_is_no_whole_http_answer_is_a_failure(said: bytes) -> None:
     assert "abc" not in str(answer.error)
 
 
+def test_a_receiver_that_drops_a_kept_connection_is_sent_the_message_on_a_new_one() -> None:
+    def behave(client: socket.socket, _: threading.Event) -> None:
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        client.recv(65536)
+
+    async def twice(url: str) -> list[str | None]:
+        allowed = parse(url.rsplit("/", 1)[0])
+        async with Sender(allowed) as sender:
+            return [(await sender.post(destination(url, allowed), {}, b"{}")).error for _ in range(2)]
+
+    with raw(behave) as (url, connections):
+        assert asyncio.run(twice(url)) == [None, None]
+    assert len(connections) == 2
+
+
 def test_a_port_nobody_listens_on_and_a_name_nobody_has_are_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
