@@ -131,3 +131,11 @@ def serving() -> Iterator[Serving]:
 def api(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """One API for all tests that only look, ask and download; jobs are many a day here."""
     return serving(tmp_path_factory.mktemp("api") / "home", jobs_per_day="100000", rate_limit="1000000")
+
+
+@pytest.fixture(scope="module")
+def officer(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """An API for the tests of a module, used with a key for privacy alone."""
+    api = serving(tmp_path_factory.mktemp("officer") / "home")
+    api.key = api.new_key("privacy")
+    return api

@@ -8,17 +8,10 @@ import pytest
 
 from export_pipeline.days import utc_now
 from export_pipeline.privacy.erasing import STEPS, take_step
-from export_pipeline_tests.api.conftest import Api, Serving
+from export_pipeline_tests.api.conftest import Api
 
 USER, OTHER = "user_00000002", "user_00000003"
 SLASHED = "ada/ä b?#%2F"
-
-
-@pytest.fixture(scope="module")
-def officer(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Api:
-    api = serving(tmp_path_factory.mktemp("erasures") / "home")
-    api.key = api.new_key("privacy")
-    return api
 
 
 def work(api: Api, request_id: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -48,6 +49,28 @@ def definitions(settings: Settings, deployment: Deployment) -> dg.Definitions:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture(scope="module")
+def kept_instance() -> Iterator[dg.DagsterInstance]:
+    """Sensors and schedules open the instance by themselves, so theirs cannot be ephemeral; the tests of a
+    module share one, and no request."""
+    with dg.instance_for_test() as kept:
+        yield kept
+
+
+def look_at(sensor: str, definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
+    """What a tick of a sensor comes to."""
+    repository = definitions.get_repository_def()
+    with dg.build_sensor_context(
+        instance=instance, resources=dict(repository.get_top_level_resources()), repository_def=repository
+    ) as context:
+        return repository.get_sensor_def(sensor).evaluate_tick(context)
+
+
+def keys(tick: Any) -> list[str]:
+    """The keys of the runs that a tick asks for."""
+    return [request.run_key for request in tick.run_requests or ()]
 
 
 @pytest.fixture

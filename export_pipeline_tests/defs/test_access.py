@@ -1,7 +1,7 @@
 """Access requests become runs that make the archive; nothing that Dagster keeps holds the id of anybody."""
 
 import logging
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +9,28 @@ import dagster as dg
 import pytest
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.access import JOB, access_sensor
+from export_pipeline.defs.access import JOB
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.requests import JOB_TAG
 from export_pipeline.exports.archives import archive_problems
 from export_pipeline.ledger import Job
 from export_pipeline.privacy.asking import request_access
-from export_pipeline_tests.defs.conftest import AddRows, days_ago
+from export_pipeline_tests.defs.conftest import AddRows, days_ago, keys, look_at
 from export_pipeline_tests.privacy.people import add_links
 
 USER, DEVICE = "user_00000003", "user_00000001"
 
 
-@pytest.fixture(scope="module")
-def shared_instance() -> Iterator[dg.DagsterInstance]:
-    """A sensor opens the instance by itself, so it cannot be ephemeral; tests share no job."""
-    with dg.instance_for_test() as kept:
-        yield kept
-
-
 @pytest.fixture
-def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    return shared_instance
+def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return kept_instance
+
+
+look = partial(look_at, "access_exports")
 
 
 def ask(deployment: Deployment, user_id: str = USER) -> Job:
     return request_access(deployment.settings, deployment.ledger, user_id, now=utc_now(), created_by="key_1")
-
-
-def look(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
-    repository = definitions.get_repository_def()
-    with dg.build_sensor_context(
-        instance=instance, resources=dict(repository.get_top_level_resources()), repository_def=repository
-    ) as context:
-        return repository.get_sensor_def(access_sensor().name).evaluate_tick(context)
 
 
 def run(definitions: dg.Definitions, instance: dg.DagsterInstance, job_id: str) -> Any:
@@ -89,7 +77,7 @@ def test_a_request_becomes_a_run_whose_ops_show_counts(
     assert (published["status"], published["rows"], published["withheld"]) == ("complete", 4, 4)
     (archive,) = deployment.settings.exports.rglob("*.zip")
     assert archive_problems(archive) == []
-    assert not look(definitions, instance).run_requests
+    assert keys(look(definitions, instance)) == []
 
 
 def test_nothing_that_dagster_keeps_holds_the_id(
@@ -126,11 +114,9 @@ def test_two_are_made_at_once_and_the_others_wait_in_order(
     definitions: dg.Definitions, instance: dg.DagsterInstance, deployment: Deployment
 ) -> None:
     jobs = [ask(deployment) for _ in range(4)]
-    assert [each.run_key for each in look(definitions, instance).run_requests] == [
-        f"{job.id}:1" for job in jobs[:2]
-    ]
+    assert keys(look(definitions, instance)) == [f"{job.id}:1" for job in jobs[:2]]
     launched(definitions, instance, jobs[0], dg.DagsterRunStatus.STARTED)
-    assert [each.run_key for each in look(definitions, instance).run_requests] == [f"{jobs[1].id}:1"]
+    assert keys(look(definitions, instance)) == [f"{jobs[1].id}:1"]
 
 
 def test_a_request_whose_run_died_is_tried_once_more_and_then_failed(
@@ -140,8 +126,7 @@ def test_a_request_whose_run_died_is_tried_once_more_and_then_failed(
     for attempt in (1, 2):
         launched(definitions, instance, job, dg.DagsterRunStatus.FAILURE)
         deployment.ledger.jobs.start(job.id, attempt, utc_now())
-        requests = look(definitions, instance).run_requests or []
-        assert [each.run_key for each in requests] == ([f"{job.id}:2"] if attempt == 1 else [])
+        assert keys(look(definitions, instance)) == ([f"{job.id}:2"] if attempt == 1 else [])
     assert deployment.ledger.jobs.get(job.id, utc_now()).state == "failed"
 
 
@@ -150,7 +135,7 @@ def test_a_run_that_was_cancelled_cancels_its_request(
 ) -> None:
     job = ask(deployment)
     launched(definitions, instance, job, dg.DagsterRunStatus.CANCELED)
-    assert not look(definitions, instance).run_requests
+    assert keys(look(definitions, instance)) == []
     assert deployment.ledger.jobs.get(job.id, utc_now()).state == "cancelled"
 
 

@@ -1,6 +1,6 @@
 """Requests to erase become one run of visible steps, which shows counts and never a person."""
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,23 +13,16 @@ from export_pipeline.errors import TransientError
 from export_pipeline.ledger.erasures import COMPLETE, FAILED
 from export_pipeline.locks import lock
 from export_pipeline.privacy import erasing
-from export_pipeline_tests.defs.conftest import AddRows, days_ago
+from export_pipeline_tests.defs.conftest import AddRows, days_ago, keys, look_at
 
-SENSOR = "erasures"
+look = partial(look_at, "erasures")
 USER, OTHER = "user_00000003", "user_00000004"
 STEPS = ["resolve", "suppress", "erase_store", "rewrite_exports", "purge", "scan", "certify"]
 
 
-@pytest.fixture(scope="module")
-def shared_instance() -> Iterator[dg.DagsterInstance]:
-    """A sensor opens the instance by itself, so it cannot be ephemeral; tests share no request."""
-    with dg.instance_for_test() as kept:
-        yield kept
-
-
 @pytest.fixture
-def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    return shared_instance
+def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return kept_instance
 
 
 @pytest.fixture
@@ -37,18 +30,6 @@ def asked(deployment: Deployment) -> list[str]:
     """Two requests that wait."""
     made = (deployment.ledger.erasures.create(user, "key_1", utc_now()) for user in (USER, OTHER))
     return [request.id for request in made]
-
-
-def look(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
-    repository = definitions.get_repository_def()
-    with dg.build_sensor_context(
-        instance=instance, resources=dict(repository.get_top_level_resources()), repository_def=repository
-    ) as context:
-        return repository.get_sensor_def(SENSOR).evaluate_tick(context)
-
-
-def keys(tick: Any) -> list[str]:
-    return [request.run_key for request in tick.run_requests or ()]
 
 
 def run(definitions: dg.Definitions, instance: dg.DagsterInstance, request: Any) -> Any:

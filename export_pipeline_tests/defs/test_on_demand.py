@@ -1,7 +1,7 @@
 """Requests become runs in their turn, each once, and a run of the form is a request like any other."""
 
-from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,16 @@ from export_pipeline.defs.requests import MOST_RUNS
 from export_pipeline.exports import verify
 from export_pipeline.exports.service import lock_name, request_export
 from export_pipeline.ledger import Job
-from export_pipeline_tests.defs.conftest import AddRows, days_ago
+from export_pipeline_tests.defs.conftest import AddRows, days_ago, keys, look_at
 
-JOB, SENSOR, OP = "on_demand_export", "on_demand_exports", "export_on_demand"
+JOB, OP = "on_demand_export", "export_on_demand"
+look = partial(look_at, "on_demand_exports")
 USER = "user_00000003"
 
 
-@pytest.fixture(scope="module")
-def shared_instance() -> Iterator[dg.DagsterInstance]:
-    """A sensor opens the instance by itself, so it cannot be ephemeral; tests share no job."""
-    with dg.instance_for_test() as kept:
-        yield kept
-
-
 @pytest.fixture
-def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    return shared_instance
+def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return kept_instance
 
 
 @pytest.fixture
@@ -46,18 +40,6 @@ def ask(deployment: Deployment) -> Any:
         )
 
     return asked
-
-
-def look(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
-    repository = definitions.get_repository_def()
-    with dg.build_sensor_context(
-        instance=instance, resources=dict(repository.get_top_level_resources()), repository_def=repository
-    ) as context:
-        return repository.get_sensor_def(SENSOR).evaluate_tick(context)
-
-
-def keys(tick: Any) -> list[str]:
-    return [request.run_key for request in tick.run_requests or ()]
 
 
 def run(

@@ -1,6 +1,5 @@
 """Schedules see what is due and their runs queue it; each job is then made by a run of its own."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,16 +21,9 @@ JOB = "queue_scheduled_exports"
 USER = "user_00000003"
 
 
-@pytest.fixture(scope="module")
-def shared_instance() -> Iterator[dg.DagsterInstance]:
-    """A schedule opens the instance by itself, so it cannot be ephemeral; tests share no job."""
-    with dg.instance_for_test() as kept:
-        yield kept
-
-
 @pytest.fixture
-def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    return shared_instance
+def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return kept_instance
 
 
 @pytest.fixture
