@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 from export_pipeline.days import close_instant, days_between, midnight, oldest_kept_day
 from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
@@ -103,6 +104,8 @@ def look(
         waiting: which days something landed waits for.
         frequency: only schedules of this one.
     """
+    # Looked at once for all: it reads what landed.
+    waiting = cache(waiting)
     ready: list[Delivery] = []
     waits: dict[str, str] = {}
     lost: list[tuple[Schedule, date]] = []
