@@ -44,7 +44,7 @@ class Settings(BaseModel):
         120, ge=0, le=1440, description="Minutes after midnight at which a day may close"
     )
     export_hour: int = Field(
-        3, ge=0, le=23, description="Off-peak hour (UTC) at which the daily exports start"
+        3, ge=0, le=23, description="Off-peak hour (UTC) at which daily and scheduled exports start"
     )
     export_check_minutes: int = Field(
         15,
