@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
-from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, OPEN, Job, Jobs, NewJob
+from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, FAILED, OPEN, Job, Jobs, NewJob
 from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED
 from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.sealing import Seal
@@ -270,16 +270,19 @@ class Schedules:
 
         Args:
             new: the job; the users its filter names are the schedule's.
+            job_id: its id; with a number behind it if one that was asked for before came to nothing.
 
         Returns:
-            The job; None if somebody else queued it, the schedule was changed since it was read, or it is
-            disabled.
+            The job; None if somebody else queued it or asked for it before, the schedule was changed since
+            it was read, or it is disabled.
         """
         with self._engine.begin() as connection:
             if not self._go_on(connection, schedule, following):
                 return None
-            known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).scalar()
-            return None if known else self._add(connection, schedule, new, now, job_id)
+            known = _made(connection, job_id)
+            if any(state not in (FAILED, CANCELLED) for state in known.values()):
+                return None
+            return self._add(connection, schedule, new, now, _free(job_id, known))
 
     def skip(self, schedule: Schedule, following: date) -> bool:
         """Leave out what is due before the delivery of the day ``following``; whether it was done."""
@@ -303,15 +306,11 @@ class Schedules:
         with self._engine.begin() as connection:
             if _schedule(_one(connection, schedule.id)) != schedule:
                 raise Conflict(f"schedule {schedule.id} was changed meanwhile; try again", field="id")
-            query = select(jobs.c.id, jobs.c.state).where(
-                or_(jobs.c.id == job_id, jobs.c.id.startswith(f"{job_id}_", autoescape=True))
-            )
-            known = {row.id: row.state for row in connection.execute(query)}
+            known = _made(connection, job_id)
             for other, state in known.items():
                 if state in OPEN:
                     raise Conflict(f"{other} is {state}; it is delivered when it is complete", field="id")
-            free = f"{job_id}_{len(known) + 1}" if known else job_id
-            return self._add(connection, schedule, new, now, free)
+            return self._add(connection, schedule, new, now, _free(job_id, known))
 
     def _add(
         self, connection: Connection, schedule: Schedule, new: NewJob, now: datetime, job_id: str
@@ -347,6 +346,17 @@ def _one(connection: Connection, schedule_id: str) -> Row[Any]:
     if row is None:
         raise NotFound(f"there is no schedule {schedule_id[:80]!r}", field="id")
     return row
+
+
+def _made(connection: Connection, job_id: str) -> dict[str, str]:
+    """The states of the jobs under an id, or that with a number behind it."""
+    mine = or_(jobs.c.id == job_id, jobs.c.id.startswith(f"{job_id}_", autoescape=True))
+    found = connection.execute(select(jobs.c.id, jobs.c.state).where(mine))
+    return {row.id: row.state for row in found}
+
+
+def _free(job_id: str, known: Mapping[str, str]) -> str:
+    return f"{job_id}_{len(known) + 1}" if known else job_id
 
 
 def _schedule(row: Row[Any]) -> Schedule:

@@ -248,6 +248,16 @@ def test_it_is_run_now_whatever_the_hour_and_not_again_at_the_hour(
     assert len(ids(queue(DUE + 24 * HOUR))) == 1
 
 
+def test_one_run_now_that_came_to_nothing_is_made_at_the_hour_all_the_same(
+    make: Make, queue: Queue, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    schedule = make()
+    early = run_now(settings, store, ledger, schedule.id, DUE - HOUR / 2, nothing)
+    ledger.jobs.cancel(early.id, DUE)
+    assert ids(queue(DUE)) == [f"{early.id}_2"]
+    assert ids(queue(DUE + HOUR)) == []
+
+
 def test_a_removed_one_leaves_its_exports_and_cancels_what_is_open(
     make: Make, queue: Queue, settings: Settings, store: Store, ledger: Ledger
 ) -> None:
