@@ -119,7 +119,8 @@ def remove(request: Request, key: Caller, webhook_id: WebhookId) -> Response:
 def rotate(
     request: Request, key: Caller, webhook_id: WebhookId, body: Body, repeatable: Repeatable = None
 ) -> Response:
-    """For an hour every request is signed with both secrets; then with the new one alone."""
+    """For an hour every request is signed with both secrets; then with the new one alone. A sixth rotation
+    within an hour is a conflict."""
     here = deployment(request)
 
     def make(_: str) -> tuple[int, Any]:
