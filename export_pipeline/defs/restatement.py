@@ -3,23 +3,110 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
+from pydantic import Field
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.exports import UP_TO_DATE, export_key, staleness
-from export_pipeline.defs.failures import told_in_words
+from export_pipeline.defs.failures import in_words, told_in_words
+from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG
-from export_pipeline.defs.schedule import JOB, resting_days
+from export_pipeline.defs.schedule import JOB, RETRY_AFTER, resting_days
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.due import stretches
 from export_pipeline.exports.request import FORMATS
+from export_pipeline.ingest import waiting_days
+from export_pipeline.operations.delivered import restate, stale_deliveries
 from export_pipeline.operations.restatement import Stale, stale_exports
 from export_pipeline.settings import Settings
 
 REASON_TAG = "export_pipeline/reason"
+RESTATE, OP = "restate_delivered", "restate"
+
+
+class Delivered(dg.Config):
+    """Which scheduled exports are made again."""
+
+    export_ids: list[str] = Field(description="Their ids (exp_…).")
+
+
+@dg.op(
+    name=OP,
+    description="Makes the next version of scheduled exports of which days have changed, and puts "
+    "`export.restated` into the outbox for those who got the one before.",
+)
+def restate_op(
+    context: dg.OpExecutionContext, config: Delivered, deployment: dg.ResourceParam[Deployment]
+) -> dg.Output[None]:
+    """Each on its own: one that fails leaves the others made and fails the run."""
+    settings, ledger = deployment.settings, deployment.ledger
+    failed: dict[str, Exception] = {}
+    for export_id in config.export_ids:
+        try:
+            made = restate(
+                settings,
+                deployment.store,
+                ledger,
+                export_id,
+                now=utc_now(),
+                waiting=lambda name: waiting_days(settings, ledger, name),
+            )
+        except Exception as error:
+            failed[export_id] = error
+            context.log.error(f"{export_id}: {in_words(error)}")
+            continue
+        if made and made.replaces:
+            came, went = made.replaces.rows_added, made.replaces.rows_removed
+            context.log.info(f"{export_id}: version {made.version}, {came:,} rows came and {went:,} went")
+    if failed:
+        raise dg.Failure(" ".join(f"{export_id}: {in_words(e)}." for export_id, e in failed.items()))
+    return dg.Output(None, metadata={"exports": len(config.export_ids)})
+
+
+@dg.job(
+    name=RESTATE,
+    description="Scheduled exports of which days have changed since they were delivered, made again. Started "
+    "by the `delivered_restatements` sensor.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/priority": "5"},
+)
+def restate_job() -> None:
+    """One op."""
+    restate_op()
+
+
+def _delivered() -> dg.SensorDefinition:
+    @dg.sensor(
+        name="delivered_restatements",
+        job=restate_job,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes scheduled exports again of which days have changed, after the same quiet period "
+        "as daily exports and at most once an hour, and tells those who got them.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
+    ) -> dg.RunRequest | dg.SkipReason:
+        now = utc_now()
+        stale = told_in_words(lambda: list(stale_deliveries(deployment.settings, deployment.ledger, now)))
+        due = [export.job_id for export in stale if export.due_at <= now]
+        if not due:
+            waits = [f"{e.job_id}: version {e.version + 1} from {e.due_at:%H:%M} UTC on." for e in stale]
+            return dg.SkipReason(" ".join(waits) or "No scheduled export is stale.")
+        for record in context.instance.get_run_records(dg.RunsFilter(job_name=RESTATE), limit=1):
+            ended = datetime.fromtimestamp(record.end_time or 0, UTC)
+            if record.dagster_run.status in UNFINISHED:
+                return dg.SkipReason("Scheduled exports are being made again.")
+            if record.dagster_run.status is dg.DagsterRunStatus.FAILURE and now < ended + RETRY_AFTER:
+                return dg.SkipReason(f"The last run failed; the next is at {ended + RETRY_AFTER:%H:%M} UTC.")
+        return dg.RunRequest(
+            run_config=dg.RunConfig(ops={OP: Delivered(export_ids=due)}), tags={REASON_TAG: "late_data"}
+        )
+
+    return sensor
 
 
 def restatement(settings: Settings) -> dg.Definitions:
@@ -51,7 +138,7 @@ def restatement(settings: Settings) -> dg.Definitions:
             cursor=json.dumps(told),
         )
 
-    return dg.Definitions(sensors=[sensor])
+    return dg.Definitions(jobs=[restate_job], sensors=[sensor, _delivered()])
 
 
 def _by_day(due: Iterable[Stale]) -> dict[date, tuple[tuple[str, str], ...]]:

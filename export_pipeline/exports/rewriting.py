@@ -40,7 +40,7 @@ from export_pipeline.exports.publishing import publish, room, scratch
 from export_pipeline.exports.readback import digest, row_blocks
 from export_pipeline.exports.request import FORMATS, Filters, check_compression, check_format
 from export_pipeline.exports.scanning import LineScan
-from export_pipeline.exports.service import job_of, lock_name
+from export_pipeline.exports.service import is_superseded, job_of, lock_name
 from export_pipeline.exports.writing import TASKS_A_WORKER, Shape, in_order, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
@@ -180,7 +180,8 @@ def rewrite_job(
 ) -> Iterator[Rewritten]:
     """Make the export of a job again if it holds anything of ``edit``, and show the new one in its place.
 
-    Files below the exports' root that no complete job shows are removed.
+    Files below the exports' root that no complete job shows are removed, but for superseded versions of a
+    scheduled export that hold nothing of ``edit`` and that this one does not replace.
 
     Raises:
         DamagedData, StorageFull: see ``rewrite_daily``.
@@ -188,6 +189,7 @@ def rewrite_job(
     with locks.lock(settings, lock_name(job_id)), workers(settings, executor) as pool:
         job = _complete(ledger, job_id, now)
         shown = settings.exports / job.path if job and job.path else None
+        done: Rewritten | None = None
         if shown is not None:
             manifest = read(shown, settings)
             final = shown.with_name(f"{job_id}-v{manifest.version + 1}")
@@ -204,10 +206,13 @@ def rewrite_job(
                 shown = final
             else:
                 for other in _others(settings, job_id, shown):
-                    if _comes_after(manifest, before := read(other, settings)):
+                    before = read(other, settings)
+                    if _comes_after(manifest, before) and _holds(other, before, edit):
                         yield _told_again(settings, shown, manifest, other, before, edit)
         for other in _others(settings, job_id, shown):
-            shutil.rmtree(other)
+            stays = job is not None and not done and is_superseded(job, other)
+            if not stays or _holds(other, read(other, settings), edit):
+                shutil.rmtree(other)
 
 
 def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:

@@ -7,7 +7,7 @@ the job, and what is cleared away. The states themselves are the ledger's.
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ from export_pipeline.exports.publishing import room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
-from export_pipeline.ledger.jobs import CANCELLED, EXPORTS, FAILED, MAX_ATTEMPTS, OPEN
+from export_pipeline.ledger.jobs import CANCELLED, EXPORTS, FAILED, MAX_ATTEMPTS, OPEN, SCHEDULED
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -105,10 +105,23 @@ def _request(settings: Settings, ledger: Ledger, job: Job, now: datetime) -> Exp
     Raises:
         OutsideRetention: if its first day is not kept any more.
     """
+    return requested(settings, job, ledger.jobs.user_ids(job.id), now)
+
+
+def requested(settings: Settings, job: Job, user_ids: Sequence[str], now: datetime) -> ExportRequest:
+    """What a job was asked for.
+
+    Args:
+        user_ids: the users its filter names.
+
+    Raises:
+        OutsideRetention: if its first day is not kept any more.
+        Conflict: if there were more users.
+    """
     noted = job.request
     filters = {
         "contentIds": noted["filters"]["contentIds"],
-        "userIds": ledger.jobs.user_ids(job.id),
+        "userIds": list(user_ids),
         "eventTypes": noted["filters"]["eventTypes"],
     }
     if len(filters["userIds"]) != noted["filters"]["userCount"]:
@@ -317,4 +330,17 @@ def _is_left_over(settings: Settings, ledger: Ledger, folder: Path, now: datetim
     if state in OPEN or locks.is_held(settings, lock_name(job_id)):
         return False
     # Read once nobody holds it: who made another version has said by then which one is shown.
-    return ledger.jobs.get(job_id, now).path != str(folder.relative_to(settings.exports))
+    job = ledger.jobs.get(job_id, now)
+    return job.path != str(folder.relative_to(settings.exports)) and not is_superseded(job, folder)
+
+
+def is_superseded(job: Job, folder: Path) -> bool:
+    """Whether ``folder`` holds an older version of a scheduled export than is shown; it stays as long."""
+    if job.kind != SCHEDULED or job.path is None:
+        return False
+    return _version(folder.name) < _version(Path(job.path).name)
+
+
+def _version(name: str) -> int:
+    later = _LATER_VERSION.search(name)
+    return int(later[0].removeprefix("-v")) if later else 1

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY, add
-from export_pipeline.ledger.tables import schedules
+from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY, EXPORT_RESTATED, SUCCESS, add
+from export_pipeline.ledger.tables import messages, schedules
 from export_pipeline.ledger.webhooks import subscribed
 
 
@@ -20,6 +20,20 @@ def announce_failed(connection: Connection, job: Row[Any], now: datetime) -> Non
     """Tell of a job that has failed, and why."""
     error = {"code": job.error_code, "message": job.error_message}
     _announce(connection, EXPORT_FAILED, job, {"error": error}, now)
+
+
+def announce_restated(
+    connection: Connection, job: Row[Any], now: datetime, *, told: Mapping[str, Any]
+) -> None:
+    """Tell whoever the export of a job was delivered to that there is another version of it."""
+    got = (
+        select(messages.c.webhook_id, messages.c.address)
+        .where(messages.c.job_id == job.id, messages.c.event == EXPORT_READY, messages.c.state == SUCCESS)
+        .order_by(messages.c.number)
+    )
+    data = {"exportId": job.id, "dateRange": job.request["dateRange"], **told}
+    for row in dict.fromkeys(tuple(row) for row in connection.execute(got)):
+        add(connection, EXPORT_RESTATED, data, now, job_id=job.id, webhook_id=row[0], address=row[1])
 
 
 def _announce(

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -23,7 +24,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from export_pipeline import secrets
 from export_pipeline.days import midnight
 from export_pipeline.errors import Conflict, NotFound, RateLimited
-from export_pipeline.ledger.announcements import announce_failed, announce_ready
+from export_pipeline.ledger.announcements import announce_failed, announce_ready, announce_restated
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.paging import check_status, read_page
 from export_pipeline.ledger.tables import jobs
@@ -273,6 +274,37 @@ class Jobs:
             Conflict: if it is not complete.
         """
         return self._move(job_id, now, (COMPLETE,), [], path=path, rows=rows, bytes=bytes)
+
+    def restate(
+        self,
+        job_id: str,
+        *,
+        path: str,
+        rows: int,
+        bytes: int,
+        version: int,
+        replaces: int,
+        added: int,
+        removed: int,
+        now: datetime,
+    ) -> Job:
+        """``show_files`` for a version that late data made; who got the one before is told with the same
+        transaction, if any rows came or went.
+
+        Raises:
+            Conflict: if it is not complete.
+        """
+        told = {
+            "version": version,
+            "replaces": replaces,
+            "reason": "late_data",
+            "rowsAdded": added,
+            "rowsRemoved": removed,
+        }
+        return self._move(
+            job_id, now, (COMPLETE,), [], path=path, rows=rows, bytes=bytes,
+            told_by=partial(announce_restated, told=told) if added or removed else None,
+        )  # fmt: skip
 
     def fail(self, job_id: str, code: str, message: str, now: datetime, *, attempt: int | None = None) -> Job:
         """End an open job with an error its user understands.

@@ -72,7 +72,7 @@ def stale_exports(
             continue  # made again by whoever asks for it; the check of files tells
         if live is None or not live.manifest.complete or live.data_version >= states[day].version:
             continue
-        rows, since = ledger.rows_of_day(data_type, day, _watermark(settings, data_type, live.manifest))
+        rows, since = ledger.rows_of_day(data_type, day, watermark(settings, data_type, live.manifest))
         changed_at = states[day].changed_at or now
         made_at = datetime.fromisoformat(live.manifest.created_at)
         due_at = due(settings, made_at, since or changed_at, changed_at)
@@ -90,7 +90,8 @@ def due(settings: Settings, made_at: datetime, since: datetime, changed_at: date
     return max(min(quiet, max(since, made_at) + MOST_OFTEN), made_at + MOST_OFTEN)
 
 
-def _watermark(settings: Settings, data_type: str, manifest: Manifest) -> int:
+def watermark(settings: Settings, data_type: str, manifest: Manifest) -> int:
+    """The last batch of a data type that is part of an export."""
     if manifest.cursor is not None:
         with suppress(InvalidRequest):
             return read_cursor(settings, manifest.cursor).watermarks[data_type]

@@ -69,6 +69,7 @@ job ingest
 job maintenance
 job on_demand_export
 job queue_scheduled_exports
+job restate_delivered
 job retention
 resource deployment
 schedule alerts
@@ -79,6 +80,7 @@ schedule retention
 schedule scheduled_exports_daily
 schedule scheduled_exports_weekly
 sensor access_exports
+sensor delivered_restatements
 sensor deliveries
 sensor erasures
 sensor failed_runs
