@@ -23,6 +23,7 @@ from export_pipeline_tests.system import program
 
 __all__ = ["api", "serving"]
 
+BIG = 10**29 + 1
 HARD = ['a\\b"c', "tab\tand\nline", "ü😀漢", "\u2028", "=1+1", ",;'"]
 
 
@@ -34,7 +35,7 @@ def downloaded(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Path:
         row(
             1000 + n,
             event="completion",
-            data=json.dumps({"watchTime": n / 4, "looped": False, "note": HARD[n % len(HARD)]}),
+            data=json.dumps({"watchTime": n / 4, "sequence": BIG, "note": HARD[n % len(HARD)]}),
             timestamp=noon,
             receivedAt=noon,
         )
