@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    home: Path = Field(Path("var"), description="Root of all state of the embedded default")
+    home: Path = Field(Path("var"), description="Root of all state")
     first_day: date = Field(date(2026, 1, 1), description="First day that has a partition, as YYYY-MM-DD")
     raw_retention_days: int = Field(90, ge=1, le=3650, description="Days that raw events are kept")
     close_delay_minutes: int = Field(

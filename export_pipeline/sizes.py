@@ -1,4 +1,4 @@
-"""Numbers of bytes as a person reads them."""
+"""Numbers as a person reads them."""
 
 
 def size(count: int) -> str:
@@ -9,3 +9,8 @@ def size(count: int) -> str:
             return f"{amount:.0f}{unit}" if unit == "B" or amount >= 10 else f"{amount:.1f}{unit}"
         amount /= 1000
     return f"{amount:.1f}TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """How many there are of something, such as ``1 file`` and ``2 files``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

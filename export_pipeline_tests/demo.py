@@ -48,6 +48,7 @@ def main() -> int:
         if not (
             _run(definitions, instance, "ingest", {})
             and _run(definitions, instance, "daily_exports", days)
+            and _run(definitions, instance, "compute_metrics", days)
             and _run(definitions, instance, "alerts", {})
         ):
             print("A run failed; `make dev` shows it", file=sys.stderr)

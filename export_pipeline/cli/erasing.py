@@ -80,11 +80,13 @@ def _document(settings: "Settings", ledger: "Ledger", request: "Erasure") -> dic
 
 
 def _text(document: dict[str, Any]) -> str:
-    rows = sum(document["rowsRemoved"].values())
+    removed = document["rowsRemoved"]
+    beside = {place: removed.get(place, 0) for place in ("exports", "accessExports", "quarantine")}
+    rows = sum(removed.values()) - sum(beside.values())
     if "error" in document:
         told = f": {document['error']['message']}"
     else:
-        told = f", due by {document['dueAt']}; {rows:,} rows removed"
+        told = f", due by {document['dueAt']}; {rows:,} rows removed, and {beside['exports']:,} from exports"
     proof = f"; certificate: {document['certificate']}" if document["certificate"] else ""
     return f"{document['requestId']} is {document['status']}{told}{proof}"
 

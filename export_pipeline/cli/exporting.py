@@ -8,7 +8,7 @@ import click
 
 from export_pipeline.cli.jobs import queued_text
 from export_pipeline.cli.output import Output, json_option, pass_output, steps, table
-from export_pipeline.sizes import size
+from export_pipeline.sizes import counted, size
 
 
 @click.command()
@@ -145,7 +145,11 @@ def verify(output: Output, path: Path, manifest: Path | None) -> int:
     report = run(path) if path.is_dir() else verify_file(path, manifest)
 
     def text() -> str:
-        verdict = f"{report.exports} exports verified" if report.ok else f"{len(report.problems)} problems"
+        verdict = (
+            counted(report.exports, "export") + " verified"
+            if report.ok
+            else counted(len(report.problems), "problem")
+        )
         return "\n".join([*report.problems, verdict])
 
     output.show({"ok": report.ok, "problems": list(report.problems)}, text)

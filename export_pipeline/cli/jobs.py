@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from export_pipeline.cli.output import Output, json_option, pass_output, table
+from export_pipeline.sizes import counted
 
 if TYPE_CHECKING:
     from export_pipeline.ledger import Job, Ledger
@@ -95,7 +96,7 @@ def links(output: Output, job_id: str, revoke: bool) -> None:
     job = ledger.jobs.get(job_id, now)
     if revoke:
         count = ledger.links.revoke(job.id, now)
-        output.show({"jobId": job.id, "revoked": count}, f"{count} links of {job.id} are revoked")
+        output.show({"jobId": job.id, "revoked": count}, f"{counted(count, 'link')} of {job.id} revoked")
         return
     export = published(settings, job)
     signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)

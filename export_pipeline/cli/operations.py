@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from export_pipeline.cli.output import Output, json_option, pass_output, table
-from export_pipeline.sizes import size
+from export_pipeline.sizes import counted, size
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,8 +49,12 @@ def _status_text(found: "Status") -> str:
         ["daily exports", "format", "days", "rows", "size"],
         [[e.data_type, e.format, e.days, e.rows, size(e.bytes)] for e in found.exports],
     )
-    due = [f"{count} files wait in landing/{target}" for target, count in found.landing.items() if count]
-    due += [f"{found.deliveries} messages wait to be delivered"] if found.deliveries else []
+    due = [
+        f"landing/{target}: {counted(count, 'file')} not taken in yet"
+        for target, count in found.landing.items()
+        if count
+    ]
+    due += [counted(found.deliveries, "message") + " to deliver"] if found.deliveries else []
     due += [f"{day}: {', '.join(names)} can be exported" for day, names in found.due.ready.items()]
     due += [f"{day}: {', '.join(names)} not closed yet" for day, names in found.due.waiting.items()]
     due += [f"{day}: {name} changed since its {format_} export" for name, format_, day in found.outdated]

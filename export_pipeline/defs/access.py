@@ -9,7 +9,7 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG,
 from pydantic import Field
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import JOB_TAG, next_jobs
 from export_pipeline.errors import Conflict
@@ -118,6 +118,7 @@ def _for_both(form: AccessForm) -> dict[str, object]:
     config=_for_both,
     description="One person's data as an archive. Requests are made by API or command and started by the "
     "`access_exports` sensor; the form takes the id of one.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={
         PRIORITY_TAG: "20",
@@ -141,6 +142,7 @@ def access_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts access exports that were asked for, in order, {MOST_AT_ONCE} at a time; tries "
         "one whose run died once more; clears away what expired and failed ones left.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

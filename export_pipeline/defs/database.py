@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import recorded, start_or_wait
 from export_pipeline.errors import TransientError
@@ -41,6 +41,7 @@ def database_source(settings: Settings) -> dg.Definitions:
         name=JOB,
         description=f"New rows of the DuckDB database {path.name} into the event tables and user tables. "
         "Started by the `database` sensor; starting it by hand is safe at any time.",
+        owners=OWNERS,
         executor_def=dg.in_process_executor,
         tags={"export_pipeline/lane": "ingest", "dagster/priority": "10"},
     )
@@ -57,6 +58,7 @@ def _sensor(job: dg.JobDefinition, path: Path) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts `{JOB}` when the source database has rows received after those taken last.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

@@ -119,6 +119,7 @@ def _record(
     name=JOB,
     description="Webhooks and e-mail that are due. Started by the `deliveries` sensor; by hand it is "
     "safe at any time.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={
         "export_pipeline/lane": "deliveries",
@@ -137,6 +138,7 @@ def deliver_job() -> None:
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=f"Starts one run of `{JOB}` for all messages that are due.",
+    owners=OWNERS,
 )
 def deliveries_sensor(
     context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
@@ -144,7 +146,7 @@ def deliveries_sensor(
     """Look at the outbox."""
     due, following = told_in_words(lambda: deployment.ledger.messages.waiting(utc_now()))
     if due:
-        return start_or_wait(context.instance, JOB, f"{due} messages are due")
+        return start_or_wait(context.instance, JOB, f"messages that are due: {due}")
     after = f" The next is due at {following:%Y-%m-%d %H:%M:%S} UTC." if following else ""
     return dg.SkipReason(f"No message is due.{after}")
 
@@ -154,6 +156,7 @@ def deliveries_sensor(
     minimum_interval_seconds=300,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Tells the operator that the settings name of new alerts, by e-mail; of each once.",
+    owners=OWNERS,
 )
 def operator_mail_sensor(
     context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

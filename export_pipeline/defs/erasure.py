@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy.exc import OperationalError
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import tries
 from export_pipeline.errors import TransientError
@@ -92,6 +92,7 @@ def _same_for_all(form: ErasureForm) -> dg.RunConfig:
     description="Erases the people of a request and proves it. Its form takes the id of a request; "
     "requests are started by the `erasures` sensor, those that wait together as one run. Every step is safe "
     "to repeat.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     config=_same_for_all,
     tags={
@@ -118,6 +119,7 @@ def erasures_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts erasures that were asked for, all that wait in one run; starts those whose run "
         f"died again, {MAX_ATTEMPTS} times at most.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

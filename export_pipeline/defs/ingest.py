@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.events import DATA_VERSION_TAG, unrecorded_days
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -94,6 +94,7 @@ def _counts(report: Report, target: str) -> dict[str, int]:
     name=JOB,
     description="Landing files into the event tables and user tables. Started by the `landing` sensor; "
     "starting it by hand is safe at any time.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={
         "export_pipeline/lane": "ingest",
@@ -116,6 +117,7 @@ def landing() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts `ingest` when files wait in the landing directory, when an ingest that died left "
         "something to finish, or when the command line ingested rows that are not shown here yet.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

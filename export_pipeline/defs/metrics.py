@@ -170,6 +170,7 @@ def daily_metrics(settings: Settings) -> dg.Definitions:
         JOB,
         selection=dg.AssetSelection.assets(METRICS_TABLE),
         description="The daily metrics of the days that closed, or whose rows changed.",
+        owners=OWNERS,
         executor_def=dg.in_process_executor,
     )
 
@@ -181,6 +182,7 @@ def daily_metrics(settings: Settings) -> dg.Definitions:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Looks twice an hour whether days have closed, or rows of closed days inside raw "
         "retention have changed, and computes their metrics.",
+        owners=OWNERS,
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]

@@ -13,7 +13,7 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG,
 from pydantic import Field
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import JOB_TAG, next_jobs
 from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, current_link, urls
@@ -166,6 +166,7 @@ def _metadata(deployment: Deployment, job: Job, now: datetime) -> dict[str, dg.M
     description="One export of a range of days. Its form is typed; such a run is an export like any other, "
     "listed by the API and counted against the exports of the day. Requests made by API or command, and "
     "scheduled exports, are started by the `on_demand_exports` sensor.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={
         PRIORITY_TAG: "20",
@@ -189,6 +190,7 @@ def on_demand_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts exports that were asked for or are scheduled, in order, {MOST_AT_ONCE} at a "
         "time; tries one whose run died once more; clears away what cancelled and failed exports left.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

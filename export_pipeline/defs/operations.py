@@ -7,7 +7,7 @@ import dagster as dg
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deliveries import all_delivered
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.runs import stranded_runs
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
@@ -41,6 +41,7 @@ def maintenance_op(
 @dg.job(
     name="maintenance",
     description="Compaction and removal of unused store files. Safe beside ingest and exports.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={"export_pipeline/lane": "maintenance"},
 )
@@ -56,6 +57,7 @@ maintenance_schedule = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Maintains the store every hour.",
+    owners=OWNERS,
 )
 
 
@@ -96,6 +98,7 @@ def operations() -> dg.Definitions:
         selection=dg.AssetSelection.checks(*checks, all_delivered),
         description="Looks whether events still land, few lines are refused, no export is missing, and no "
         "delivery failed for good.",
+        owners=OWNERS,
         executor_def=dg.in_process_executor,
     )
     alerts_schedule = dg.ScheduleDefinition(
@@ -105,6 +108,7 @@ def operations() -> dg.Definitions:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Runs the alert checks every hour.",
+        owners=OWNERS,
     )
     return dg.Definitions(
         asset_checks=checks,

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.exports import UP_TO_DATE, export_key, staleness
 from export_pipeline.defs.failures import in_words, told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
@@ -120,6 +120,7 @@ def restatement(settings: Settings) -> dg.Definitions:
         description="Makes the next version of daily exports of which the day has changed, "
         f"{settings.restate_quiet_minutes} minutes after it changed last, and at most once an hour. Until "
         f"then the check `{UP_TO_DATE}` of the export says which days are stale.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.exports import export_key
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
@@ -126,6 +126,7 @@ def _table(removed: dict[str, Item]) -> str:
     name=JOB,
     description="Removes what is past its time: raw events and quarantine, daily metrics, export files, "
     "leftovers, old runs. `export-pipeline retention --dry-run` shows what would go.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={"export_pipeline/lane": "maintenance"},
 )
@@ -143,5 +144,6 @@ def retention(settings: Settings) -> dg.Definitions:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Removes what is past its time every day at {settings.retention_hour:02}:20 UTC.",
+        owners=OWNERS,
     )
     return dg.Definitions(jobs=[retention_job], schedules=[schedule])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.locks import forget, is_held, lock
 
 GRACE = timedelta(minutes=1)
@@ -48,6 +48,7 @@ def stranded_runs() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Marks runs as failed whose process is gone, such as after a power cut, so that they are "
         "started again and nothing waits for them.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]

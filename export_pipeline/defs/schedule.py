@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.exports import GROUP, export_key
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
@@ -27,6 +27,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
         JOB,
         selection=dg.AssetSelection.groups(GROUP),
         description="The daily exports of all data types in all formats.",
+        owners=OWNERS,
         executor_def=dg.in_process_executor,
         tags={"dagster/priority": "5"},
     )
@@ -40,6 +41,7 @@ def scheduled_exports(settings: Settings) -> dg.Definitions:
         description=f"Exports yesterday from {settings.export_hour:02}:00 UTC on, as soon as the day is "
         "closed: the close delay after its midnight has passed and nothing that landed for it waits. Days "
         "missed in the week before are caught up.",
+        owners=OWNERS,
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]

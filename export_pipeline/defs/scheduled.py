@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from export_pipeline.days import utc_now
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.schedule import hours
 from export_pipeline.exports.scheduled import Look, Queued, look, queue_due
@@ -78,6 +78,7 @@ def _table(jobs: Sequence[Job], caught_up: Sequence[Job]) -> str:
     name=JOB,
     description="Queues the scheduled exports that are due. Started by the schedules; by hand it is safe at "
     "any time.",
+    owners=OWNERS,
     executor_def=dg.in_process_executor,
     tags={"dagster/priority": "10"},
 )
@@ -95,6 +96,7 @@ def _schedule(settings: Settings, frequency: str) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"{_OF[frequency]}: looks from {settings.export_hour:02}:00 UTC on which scheduled "
         "exports are due; they are made once their days are closed, and from the daily exports.",
+        owners=OWNERS,
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, deployment: dg.ResourceParam[Deployment]

@@ -118,6 +118,17 @@ def test_every_asset_says_what_it_is_and_whose(repository: dg.RepositoryDefiniti
         assert node.kinds, node.key
 
 
+def test_every_job_schedule_and_sensor_says_whose_it_is(repository: dg.RepositoryDefinition) -> None:
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    # Dagster takes no owners for a sensor of failed runs.
+    owned = [
+        *jobs,
+        *repository.schedule_defs,
+        *(s for s in repository.sensor_defs if s.name != "failed_runs"),
+    ]
+    assert not [definition.name for definition in owned if not definition.owners]
+
+
 def test_everything_that_can_be_started_or_read_has_a_description(
     repository: dg.RepositoryDefinition,
 ) -> None:

@@ -67,7 +67,7 @@ def test_all_that_is_due_is_delivered_by_one_run_that_shows_each_attempt(
     outbox.fail_job()
     outbox.fail_job()
     (request,) = look(definitions, instance, "deliveries").run_requests or []
-    assert request.tags["export_pipeline/reason"] == "2 messages are due"
+    assert request.tags["export_pipeline/reason"] == "messages that are due: 2"
     result = run(definitions, instance, "deliver_due")
     (output,) = (event for event in result.all_events if event.is_successful_output)
     shown = output.step_output_data.metadata

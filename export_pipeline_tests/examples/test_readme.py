@@ -46,7 +46,11 @@ def run_lines(
         return subprocess.run(
             ["bash", "-euc", "\n".join(blocks).replace(ADDRESS, api.url)],
             cwd=folder,
-            env={"PATH": "/usr/bin:/bin", "EXPORT_PIPELINE_HOME": str(api.settings.root)},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": str(ROOT),
+                "EXPORT_PIPELINE_HOME": str(api.settings.root),
+            },
             capture_output=True,
             text=True,
             timeout=120,
@@ -59,7 +63,7 @@ def run_lines(
 def test_the_readme_s_lines_end_in_a_verified_file(api: Api, tmp_path: Path) -> None:
     ran = run_lines(api, tmp_path, api.work)
     assert ran.returncode == 0, ran.stderr
-    assert "1 exports verified" in ran.stdout
+    assert "1 export verified" in ran.stdout
 
 
 def test_the_readme_s_lines_about_one_person_end_in_verified_archives_and_certificates(
@@ -74,7 +78,7 @@ def test_the_readme_s_lines_about_one_person_end_in_verified_archives_and_certif
 
     ran = run_lines(api, tmp_path, treat, "One person")
     assert ran.returncode == 0, ran.stderr
-    assert "1 exports verified" in ran.stdout
+    assert "1 export verified" in ran.stdout
     assert ": 16 rows, 0 withheld" in ran.stdout
     assert len(list((tmp_path / "person").glob("usr_exp_*.zip"))) == 1
     assert "16 rows would be removed" in ran.stdout
