@@ -259,9 +259,14 @@ def _told_again(
 def _touched(folder: Path, manifest: Manifest, edit: Edit) -> Iterator[tuple[str, Lines]]:
     """The blocks of an export's files that may hold anything of ``edit``, edited, with their data type."""
     for file in manifest.files:
-        for block in row_blocks(folder / file.name, file.data_type, manifest.format, manifest.compression):
-            if may_hold(edit, manifest.format, block):
-                yield file.data_type, edited(edit, file.data_type, manifest.format, block)
+        try:
+            for block in row_blocks(
+                folder / file.name, file.data_type, manifest.format, manifest.compression
+            ):
+                if may_hold(edit, manifest.format, block):
+                    yield file.data_type, edited(edit, file.data_type, manifest.format, block)
+        except DamagedData as error:
+            raise DamagedData(f"{manifest.export_id}: {error.message}; restore or remove it") from None
 
 
 def _rewritten(

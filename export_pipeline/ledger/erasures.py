@@ -8,6 +8,7 @@ The person is kept encrypted, and only until the erasure is complete; what stays
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ ERASE_STORE = "erase_store"
 TIME_LIMIT = timedelta(days=30)
 
 _KEY = "filters"
+_ID = re.compile(r"era_[0-9a-f]{24}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,13 @@ class Erasures:
         with reading(self._engine) as connection:
             row = connection.execute(select(erasures).where(erasures.c.id == request_id)).one_or_none()
         if row is None:
-            raise NotFound(f"there is no erasure {request_id[:80]!r}", field="requestId")
+            # What has not the form of an id may be somebody's, which no text of an error may hold.
+            told = (
+                f"erasure {request_id}"
+                if _ID.fullmatch(request_id)
+                else "such erasure; its id begins with era_"
+            )
+            raise NotFound(f"there is no {told}", field="requestId")
         return _erasure(row)
 
     def open(self) -> tuple[Erasure, ...]:

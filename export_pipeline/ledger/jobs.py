@@ -10,6 +10,7 @@ The users a filter names are kept encrypted, and only until the job ends.
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ MAX_ATTEMPTS = 2
 """A run that dies is tried once more (contract, section 4)."""
 
 _KEY = "filters"
+_ID = re.compile(r"(?:usr_)?exp_[0-9a-z_]{1,80}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,13 @@ class Jobs:
         with reading(self._engine) as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None or (kinds is not None and row.kind not in kinds):
-            raise NotFound(f"there is no job {job_id[:80]!r}", field="jobId")
+            # What has not the form of an id may be somebody's, which no text of an error may hold.
+            told = (
+                f"job {job_id!r}"
+                if _ID.fullmatch(job_id)
+                else "such job; its id begins with exp_ or usr_exp_"
+            )
+            raise NotFound(f"there is no {told}", field="jobId")
         return _job(row, now)
 
     def list(

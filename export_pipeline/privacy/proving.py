@@ -40,6 +40,7 @@ LIMITS = (
     "Ids that are words of the catalogue are searched only where a person is named.",
     "Digits that are part of a decimal number are no match.",
     "Events that happened after the erasure are kept; they are counted as later use.",
+    "Rows of exports, access exports and quarantine, ids replaced and files are those of the whole pass.",
 )
 """What a certificate does not say."""
 

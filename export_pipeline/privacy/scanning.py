@@ -92,7 +92,7 @@ class _Scan:
         for entry in walk(self._root):
             if entry.path not in self._named:
                 self._named.add(entry.path)
-                search = Search(self._erased)
+                search = Search(self._erased, found=Found())
                 search.name(entry.path)
                 search.name(entry.link)
                 self._add(NAMES, search.found)

@@ -84,7 +84,7 @@ class Search:
 
     def name(self, name: str | PurePath) -> None:
         """Search a file's name."""
-        self._note(0, self.erased.needles.count(str(name).encode("utf-8", "surrogateescape")))
+        self.content(str(name).encode("utf-8", "surrogateescape"))
 
     def content(self, content: bytes | bytearray | memoryview) -> None:
         """Search bytes that are a whole."""

@@ -95,3 +95,9 @@ def test_the_instant_of_an_erasure_stays_what_it_was_first(ledger: Ledger) -> No
 def test_an_unknown_request_is_not_found(ledger: Ledger) -> None:
     with pytest.raises(NotFound):
         ledger.erasures.get("era_none")
+
+
+def test_what_is_no_id_of_a_request_is_not_repeated(ledger: Ledger) -> None:
+    with pytest.raises(NotFound, match="begins with era_") as raised:
+        ledger.erasures.get("user_00000001")
+    assert "user_00000001" not in raised.value.message

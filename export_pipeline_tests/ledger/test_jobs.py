@@ -273,3 +273,9 @@ def test_an_access_export_is_no_export_in_the_list(jobs: Jobs) -> None:
     assert (jobs.open(NOW, [ON_DEMAND]), jobs.open(NOW)) == ((), (job,))
     with pytest.raises(NotFound):
         jobs.get(job.id, NOW, EXPORTS)
+
+
+def test_what_is_no_id_of_a_job_is_not_repeated(jobs: Jobs) -> None:
+    with pytest.raises(NotFound, match="begins with exp_") as raised:
+        jobs.get("user_00000001", NOW)
+    assert "user_00000001" not in raised.value.message

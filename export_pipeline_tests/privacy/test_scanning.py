@@ -116,7 +116,9 @@ def test_other_peoples_lines_are_searched_and_are_no_match(here):
 
 def test_an_id_in_the_name_of_a_file_or_folder_is_found(here):
     put(here, f"landing/events/{ID}/a.jsonl", b"")
-    assert scan(here).places["names"].matches == 2
+    report = scan(here)
+    assert report.places["names"].matches == 2
+    assert report.total.files == sum(path.is_file() for path in here.root.rglob("*"))
 
 
 @settings(max_examples=12, deadline=None)
