@@ -28,6 +28,7 @@ NAMES = (
     "deliveries",
     "metrics",
     "retention",
+    "late",
     "startup",
 )
 

@@ -112,14 +112,23 @@ def many_days(workdir: Path, base: Input, days: int, rows_a_day: int, end: date)
     home, found = _kept(workdir, f"days-{days}-{rows_a_day}-{end}")
     if found:
         return found
-    settings, source = deployment(home), parquet(base.files)
+    settings = deployment(home)
     rows = 0
     for offset in range(days):
-        day = end - timedelta(days=offset)
-        chosen = f"(from {source} where hash(eventId, {offset}) % {base.rows} < {rows_a_day})"
-        whole = _moved(chosen, midnight(base.end), timedelta(days=1), day - base.end, f"_{day:%y%m%d}")
-        rows += _append(settings, [whole], day)
+        rows += add_rows(settings, base, rows_a_day, end - timedelta(days=offset), "", offset)
     return _keep(Input(home, end, days, rows))
+
+
+def add_rows(settings: Settings, base: Input, rows: int, day: date, suffix: str, seed: int = 0) -> int:
+    """Commit about ``rows`` rows of ``day``, chosen by chance from those of ``base``; how many they were.
+
+    Args:
+        suffix: what their event ids end in besides the day.
+    """
+    chosen = f"(from {parquet(base.files)} where hash(eventId, {seed}) % {base.rows} < {rows})"
+    ending = f"_{day:%y%m%d}{suffix}"
+    whole = _moved(chosen, midnight(base.end), timedelta(days=1), day - base.end, ending)
+    return _append(settings, [whole], day)
 
 
 def _moved(source: str, begin: datetime, length: timedelta, moved: timedelta, suffix: str) -> str:
