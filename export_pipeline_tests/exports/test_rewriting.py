@@ -105,7 +105,7 @@ class Home:
             {
                 "EXPORT_PIPELINE_HOME": str(folder),
                 "EXPORT_PIPELINE_WORKERS": "2",
-                "EXPORT_PIPELINE_WINDOW_ROWS": "7",
+                "EXPORT_PIPELINE_WINDOW_ROWS": "13",
                 "EXPORT_PIPELINE_PART_BYTES": "4096",
             }
         )
@@ -147,15 +147,19 @@ def manifest_of(folder: Path) -> Manifest:
     return from_json(json.loads((folder / "manifest.json").read_bytes()))
 
 
+@pytest.fixture(scope="module")
+def before_and_after(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Home]:
+    """A deployment of two days with the person's rows, and one of the rows that stay."""
+    folder, rows = tmp_path_factory.mktemp("rewriting"), of_everybody(days=2)
+    return Home(folder / "a", rows, "events", "ads"), Home(folder / "b", without(rows), "events", "ads")
+
+
 @pytest.mark.parametrize(("format", "compression"), KINDS)
 def test_a_rewritten_export_is_that_of_the_rows_that_stay(
-    tmp_path: Path, format: str, compression: str
+    before_and_after: tuple[Home, Home], format: str, compression: str
 ) -> None:
-    rows = of_everybody(days=2)
+    rows, (before, after) = of_everybody(days=2), before_and_after
     values = {"format": format, "compression": compression, "dataTypes": ["ads", "events"]}
-    before, after = (
-        Home(tmp_path / name, given, "events", "ads") for name, given in (("a", rows), ("b", without(rows)))
-    )
     job, expected = before.job(**values), after.job(**values)
     [done] = rewrite_job(before.settings, before.ledger, job.id, edit_of(), raised, now=LATER)
     assert verify(before.shown(job.id)).problems == ()
