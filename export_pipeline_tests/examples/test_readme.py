@@ -94,3 +94,12 @@ def test_the_readme_s_lines_end_with_the_reason_if_there_is_no_export(api: Api, 
     assert ran.returncode == 1
     assert "there is no export" in ran.stderr
     assert "no room was left" in ran.stderr
+
+
+def test_the_readme_s_lines_keep_a_consumer_complete(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    ran = run_lines(api, tmp_path, api.work, "Staying complete")
+    assert ran.returncode == 0, ran.stderr
+    new, held = ran.stdout.split()
+    assert new == held
+    assert int(held) > 0
