@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
 from export_pipeline.days import close_instant, days_between, midnight, oldest_kept_day
-from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
+from export_pipeline.errors import Conflict, InvalidRequest, NotFound, OutsideRetention
 from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.estimates import estimate
 from export_pipeline.exports.making import Waiting
@@ -167,7 +167,10 @@ def run_now(
 
 
 def _queue(settings: Settings, store: Store, ledger: Ledger, delivery: Delivery, now: datetime) -> Job | None:
-    schedule = ledger.schedules.get(delivery.schedule.id)
+    try:
+        schedule = ledger.schedules.get(delivery.schedule.id)
+    except NotFound:  # removed since it was looked at
+        return None
     if schedule.next_day != delivery.day:
         return None
     try:

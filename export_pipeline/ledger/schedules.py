@@ -273,8 +273,8 @@ class Schedules:
             job_id: its id; with a number behind it if one that was asked for before came to nothing.
 
         Returns:
-            The job; None if somebody else queued it or asked for it before, the schedule was changed since
-            it was read, or it is disabled.
+            The job; None if somebody else queued it or asked for it before, the schedule was changed or
+            removed since it was read, or it is disabled.
         """
         with self._engine.begin() as connection:
             if not self._go_on(connection, schedule, following):
@@ -290,7 +290,8 @@ class Schedules:
             return self._go_on(connection, schedule, following)
 
     def _go_on(self, connection: Connection, schedule: Schedule, following: date) -> bool:
-        if _schedule(_one(connection, schedule.id)) != schedule or not schedule.enabled:
+        row = connection.execute(select(schedules).where(schedules.c.id == schedule.id)).one_or_none()
+        if row is None or _schedule(row) != schedule or not schedule.enabled:
             return False
         connection.execute(update(schedules).where(schedules.c.id == schedule.id).values(next_day=following))
         return True

@@ -269,6 +269,21 @@ def test_a_removed_one_leaves_its_exports_and_cancels_what_is_open(
     assert ledger.jobs.get(opened.id, DUE).state == "cancelled"
 
 
+def test_one_removed_while_it_is_looked_at_holds_up_no_other(
+    make: Make, queue: Queue, ledger: Ledger
+) -> None:
+    removed = [make(), make(datetime(2026, 5, 4, tzinfo=UTC))]
+    other = make()
+
+    def removing(_: str) -> tuple[date, ...]:
+        for schedule in removed:
+            ledger.schedules.remove(schedule.id, DUE)
+        removed.clear()
+        return ()
+
+    assert ids(queue(DUE, waiting=removing)) == [f"exp_daily_20261123_{other.id}"]
+
+
 def test_one_of_users_holds_them_encrypted_and_exports_their_rows(
     land: Land, make: Make, queue: Queue, settings: Settings, store: Store, ledger: Ledger
 ) -> None:
