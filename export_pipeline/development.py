@@ -17,7 +17,10 @@ _LOOK_SECONDS = 0.2
 def commands(arguments: Sequence[str]) -> list[list[str]]:
     """What is started, each as the words of a command."""
     programs = Path(sys.executable).parent
-    dagster = [str(programs / "dagster"), "dev", "-w", "workspace.yaml"]
+    # Quiet about every look of a sensor, as what fails would drown in it, and about `dg dev`.
+    quiet = ["-W", "ignore:Function `dev_command`"]
+    dagster = [sys.executable, *quiet, str(programs / "dagster"), "dev", "--log-level", "warning"]
+    dagster += ["-w", "workspace.yaml"]
     return [
         [sys.executable, "-m", "export_pipeline.dagster_home", "--", *dagster],
         [sys.executable, "-m", "export_pipeline", "serve", *arguments],
@@ -52,4 +55,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    print(
+        "Dagster UI: http://localhost:3000 in half a minute; if that port is taken, the one named below",
+        flush=True,
+    )
     sys.exit(run(commands(sys.argv[1:])))
