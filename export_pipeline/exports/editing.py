@@ -26,6 +26,7 @@ Flags = npt.NDArray[np.bool_]
 Longs = npt.NDArray[np.int64]
 
 _USER, _EVENT_ID, _TIMESTAMP = "userId", "eventId", "timestamp"
+_AFTER_EVENT_ID = '","receivedAt":"'
 _SHORT = 6
 _FORMULA = r"^([=+\-@\t\r])"
 _NEEDS_QUOTES = r'[",\r\n]'
@@ -42,6 +43,9 @@ class Mentions(Protocol):
 
     def replace(self, values: Any) -> tuple[pa.ChunkedArray, int]:
         """The values with every match replaced, and how many there were."""
+
+    def marks(self, values: Any) -> pa.Array:
+        """What is put behind each value, so that those with a match stay different from each other."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,25 @@ def _jsonl(edit: Edit, data_type: str, block: bytes, lines: pa.Array, touched: b
         gone = _are(found[_USER], edit.values)
         removed, lines = found[_EVENT_ID].filter(gone), lines.filter(pc.invert(gone))
         lines, replaced = _replaced(edit, lines)
+        if replaced:
+            lines = _marked(lines, edit.mentions.marks(found[_EVENT_ID].filter(pc.invert(gone))))
         block = _content(lines)
     us, ids = json_keys(data_type, block) if block else _nothing()
     return Lines(us, ids, lines, _replaced(edit, removed)[0], replaced)
+
+
+def _marked(lines: pa.Array, marks: pa.Array) -> pa.Array:
+    """Lines of JSON with marks behind their ``eventId``."""
+    some = pc.not_equal(marks, "")
+    if not pc.any(some).as_py():
+        return lines
+    # Nothing after the eventId of a row can hold this; data before it can.
+    halves = [line.rpartition(_AFTER_EVENT_ID) for line in lines.filter(some).to_pylist()]
+    anew = [
+        f"{first}{mark}{middle}{last}"
+        for (first, middle, last), mark in zip(halves, marks.filter(some).to_pylist(), strict=True)
+    ]
+    return pc.replace_with_mask(lines, some, pa.array(anew, lines.type))
 
 
 def _parsed(block: bytes, names: tuple[str, ...]) -> dict[str, pa.Array]:
@@ -183,7 +203,10 @@ def _without_mentions(edit: Edit, cells: dict[str, pa.Array]) -> tuple[dict[str,
         mentioned = edit.mentions.mentioned(texts)
         if not mentioned.any():
             continue
-        anew, count = _replaced(edit, texts.filter(pa.array(mentioned)))
+        texts = texts.filter(pa.array(mentioned))
+        anew, count = _replaced(edit, texts)
+        if name == _EVENT_ID:
+            anew = pc.binary_join_element_wise(anew, edit.mentions.marks(texts), "")
         defused = pc.replace_substring_regex(anew, _FORMULA, r"'\1")
         cells = {**cells, name: pc.replace_with_mask(column, pa.array(mentioned), defused)}
         changed |= mentioned

@@ -247,6 +247,6 @@ class _Parts:
         )
         problems = differences(entry, part.path, found)
         if problems:
-            raise DamagedData(f"{part.name} read back: it {problems[0]}")
+            raise DamagedData(f"{part.name} read back: {problems[0]}")
         together.extend(found)
         return entry

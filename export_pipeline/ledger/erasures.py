@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select,
 from export_pipeline import secrets
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.suppressions import KEY as HASH_KEY
 from export_pipeline.ledger.suppressions import key_hash
 from export_pipeline.ledger.tables import data_versions, erasure_steps, erasures
 from export_pipeline.settings import Settings
@@ -91,6 +92,11 @@ class Erasures:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._engine = engine
+
+    @property
+    def key(self) -> bytes:
+        """The deployment's key that ids are hashed with."""
+        return secrets.key(self._settings, HASH_KEY)
 
     def create(self, user_id: str, created_by: str, now: datetime, request_id: str | None = None) -> Erasure:
         """Queue an erasure behind all that are there.

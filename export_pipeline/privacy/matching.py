@@ -7,9 +7,12 @@ as ``impression``, says nothing but as the value of a key ``userId`` or ``device
 a decimal number are no match.
 """
 
+import hmac
+import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +30,8 @@ ERASED = b"[erased]"
 SHORT = 6
 """Ids of fewer characters are matched as whole fields only."""
 
+_MARK_DIGITS = 16
+
 Content: TypeAlias = bytes | bytearray | memoryview | pa.Buffer
 
 _NAMED = rb'(?:userId|deviceId)\\*"{1,4}\s*:\s*\\*"{1,4}'
@@ -34,10 +39,14 @@ _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 
 
 class Needles:
-    """The ids to be found; may be used by several threads and sent to other processes."""
+    """The ids to be found; may be used by several threads and sent to other processes.
 
-    def __init__(self, ids: Iterable[str]) -> None:
+    ``key`` is the secret under which ``marks`` hashes.
+    """
+
+    def __init__(self, ids: Iterable[str], key: bytes = b"") -> None:
         self._ids = tuple(sorted({text for text in ids if text}))
+        self._key = key
         known = vocabulary()
         words = [text for text in self._ids if text in known]
         short = [text for text in self._ids if len(text) < SHORT and text not in known]
@@ -56,8 +65,8 @@ class Needles:
         self.reach = self._judge.reach
         """Bytes within which a match and its neighbours stand: pieces of a whole must overlap by as much."""
 
-    def __reduce__(self) -> tuple[type["Needles"], tuple[tuple[str, ...]]]:
-        return Needles, (self._ids,)
+    def __reduce__(self) -> tuple[type["Needles"], tuple[tuple[str, ...], bytes]]:
+        return Needles, (self._ids, self._key)
 
     def __repr__(self) -> str:
         return f"Needles({len(self._ids)} ids)"
@@ -152,6 +161,16 @@ class Needles:
             chunks.append(chunk)
         return pa.chunked_array(chunks, values.type), replaced
 
+    def marks(self, values: pa.Array) -> pa.Array:
+        """What tells values apart once ids in them are replaced: ``-`` and a keyed hash of each that holds a
+        match, and an empty text for the others."""
+        marks = np.full(len(values), "", object)
+        for at in np.flatnonzero(self.mentioned(values)).tolist():
+            value = values[at].as_py()
+            text = value.encode() if isinstance(value, str) else value
+            marks[at] = "-" + hmac.digest(self._key, text, "sha256").hex()[:_MARK_DIGITS]
+        return pa.array(marks, pa.string()).cast(values.type)
+
     def redacted(self, text: str) -> str:
         """``text`` with ``[erased]`` for every match, fit to be shown."""
         said: bytes = self.replace(pa.array([os.fsencode(text)]))[0][0].as_py()
@@ -167,12 +186,22 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 
 def _erased(value: bytes, spans: Spans) -> bytes:
-    parts, at = list[bytes](), 0
+    parts, at, may_be_bare = list[bytes](), 0, _is_json(value)
     for start, end in spans.tolist():
-        bare = value[:1] in (b"{", b"[") and not _in_string(value[:start])
+        bare = may_be_bare and not _in_string(value[:start])
         parts += [value[at:start], b'"' + ERASED + b'"' if bare else ERASED]
         at = end
     return b"".join([*parts, value[at:]])
+
+
+def _is_json(value: bytes) -> bool:
+    """Whether a value is an object or array, so that what stands outside of its strings is a number."""
+    if value[:1] not in (b"{", b"["):
+        return False
+    with suppress(ValueError, RecursionError):
+        json.loads(value)
+        return True
+    return False
 
 
 def _in_string(json_before: bytes) -> bool:

@@ -21,11 +21,12 @@ LOCK = "erasure"
 
 @dataclass(frozen=True)
 class Pass:
-    """Requests under way and the person of each, in the same order."""
+    """Requests under way and the person of each, in the same order; ``key`` is what ids are hashed with."""
 
     id: str
     requests: tuple[Erasure, ...]
     persons: tuple[Person, ...] = field(repr=False)
+    key: bytes = field(repr=False)
 
     @property
     def erased_at(self) -> datetime:
@@ -66,7 +67,7 @@ class Pass:
     @cached_property
     def needles(self) -> Needles:
         """Finds ``ids``."""
-        return Needles(self.ids)
+        return Needles(self.ids, self.key)
 
 
 def under_way(ledger: Ledger, request_id: str, now: datetime) -> Pass:
@@ -78,7 +79,7 @@ def under_way(ledger: Ledger, request_id: str, now: datetime) -> Pass:
     """
     requests = ledger.erasures.resume(request_id, now)
     persons = tuple(_person(request, ledger.erasures.subject(request.id)) for request in requests)
-    return Pass(str(requests[0].pass_id), requests, persons)
+    return Pass(str(requests[0].pass_id), requests, persons, ledger.erasures.key)
 
 
 def _person(request: Erasure, subject: Subject) -> Person:

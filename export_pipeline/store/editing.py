@@ -19,6 +19,7 @@ from pyiceberg.types import StringType
 from export_pipeline.store.tables import USER_BUCKETS, texts
 
 USER, SEQUENCE = "userId", "batchSequence"
+_UNIQUE = "eventId"
 
 
 class Mentions(Protocol):
@@ -29,6 +30,9 @@ class Mentions(Protocol):
 
     def replace(self, values: pa.Array) -> tuple[pa.ChunkedArray, int]:
         """The values with every match replaced, and how many there were."""
+
+    def marks(self, values: pa.Array) -> pa.Array:
+        """What is put behind each value, so that those with a match stay different from each other."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def edited(group: pa.Table, table: str, edit: Edit, count: Count) -> Iterator[pa
             column = _one(group[name])
             if replaced := _count_mentions(column, edit.mentions):
                 count.replaced += replaced
-                group = group.set_column(position, group.field(position), _replaced(column, edit.mentions))
+                anew = _replaced(column, edit.mentions, unique=name == _UNIQUE)
+                group = group.set_column(position, group.field(position), anew)
     yield group
 
 
@@ -103,8 +108,11 @@ def _count_mentions(column: pa.Array, mentions: Mentions) -> int:
     return int(np.bincount(codes, minlength=len(column.dictionary))[places].sum())
 
 
-def _replaced(column: pa.Array, mentions: Mentions) -> pa.Array:
+def _replaced(column: pa.Array, mentions: Mentions, *, unique: bool) -> pa.Array:
     values = mentions.replace(values_of(column))[0].combine_chunks()
+    if unique:
+        marks = mentions.marks(values_of(column))
+        values = pc.binary_join_element_wise(values, marks, pa.scalar("", values.type))
     if pa.types.is_dictionary(column.type):
         return pa.DictionaryArray.from_arrays(column.indices, values)
     return values

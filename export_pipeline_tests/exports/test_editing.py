@@ -59,6 +59,9 @@ class Nobody:
     def replace(self, values: Any) -> tuple[pa.ChunkedArray, int]:
         return pa.chunked_array([values]), 0
 
+    def marks(self, values: Any) -> pa.Array:
+        return pa.array([""] * len(values))
+
 
 def block(rows: Sequence[Mapping[str, Any]], data_type: str, format: Format) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
@@ -130,6 +133,27 @@ def test_ids_go_from_lines_as_they_go_from_stored_rows(format: Format, rows: lis
     lines = edited(Edit([USER], needles, needles), "events", format, block(rows, "events", format))
     assert text(lines) == block(stored_without(rows, needles), "events", format)
     assert len(lines.removed) == 0
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_events_named_after_a_person_stay_different_events(format: Format) -> None:
+    needles = Needles([USER], b"key")
+    rows = in_order([row(1, userId="user_1", eventId=id_) for id_ in (f"{USER}", f"{USER}:", f"={USER}")])
+    lines = edited(Edit([USER], needles, needles), "events", format, block(rows, "events", format))
+    ids = lines.ids.to_pylist()
+    assert len(set(ids)) == 3
+    assert not needles.occurs(text(lines))
+    marked = [
+        f"{id_.replace(USER, '[erased]')}{mark}"
+        for id_, mark in zip(
+            (r["eventId"] for r in rows),
+            needles.marks(pa.array([r["eventId"] for r in rows])).to_pylist(),
+            strict=True,
+        )
+    ]
+    assert sorted(ids) == sorted(marked)
+    stored = [{**r, "eventId": id_} for r, id_ in zip(rows, marked, strict=True)]
+    assert sorted(text(lines).splitlines()) == sorted(block(stored, "events", format).splitlines())
 
 
 @pytest.mark.parametrize("format", FORMATS)

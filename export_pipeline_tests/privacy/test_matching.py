@@ -128,3 +128,9 @@ def test_ids_of_every_length_are_found(length, tail):
     needles = Needles([text])
     assert needles.count(f'x {text} "{text}" {json.dumps(text)}{text}a'.encode()) == 3
     assert needles.mentioned(pa.array([text, f"{text}b"])).tolist() == [True, False]
+
+
+def test_a_number_in_json_becomes_a_string_and_what_only_looks_like_json_none() -> None:
+    values = pa.array(['{"a":[12345678]}', "{12345678", '{"12345678'])
+    erased, _ = Needles(["12345678"]).replace(values)
+    assert erased.to_pylist() == ['{"a":["[erased]"]}', "{[erased]", '{"[erased]']

@@ -45,6 +45,11 @@ class Words:
         texts = [value and self._found.sub("[erased]", value) for value in values.to_pylist()]
         return pa.chunked_array([pa.array(texts, values.type)]), len(self.spans_in_values(values)[0])
 
+    def marks(self, values: pa.Array) -> pa.Array:
+        found = set(self.spans_in_values(values)[0].tolist())
+        marks = [f"-{len(v)}" if at in found else "" for at, v in enumerate(values.to_pylist())]
+        return pa.array(marks, values.type)
+
 
 def edit(*ids: str, watermark: int = 100, keep: tuple[str, ...] = ()) -> Edit:
     return Edit(dict.fromkeys((*ids, *keep), (REQUEST,)), Words(*ids), watermark)
@@ -72,6 +77,12 @@ def uncompressed(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = {name: value for name, value in tables.PROPERTIES.items() if name != level}
     properties["write.parquet.compression-codec"] = "uncompressed"
     monkeypatch.setattr("export_pipeline.store.store.PROPERTIES", properties)
+
+
+def test_events_named_after_a_person_stay_different_events(settings: Settings, store: Store) -> None:
+    append(store, row(1, userId=OTHER, eventId=PERSON), row(1, userId=OTHER, eventId=f"{PERSON}:"))
+    erase(settings, store, EVENTS, edit(PERSON), "pass")
+    assert [r["eventId"] for r in stored(store)] == ["[erased]-13", "[erased]:-14"]
 
 
 def test_the_rows_of_a_person_go_and_every_other_row_stays_as_it_is(settings: Settings, store: Store) -> None:
