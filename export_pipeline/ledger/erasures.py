@@ -255,11 +255,19 @@ class Erasures:
             return tuple(map(self._opened, connection.execute(query).scalars()))
 
     def gone_on_with(self, request: Erasure) -> tuple[Erasure, ...]:
-        """The failed requests for the same person that this one goes on with, oldest first."""
+        """The requests for the same person that this one goes on with, oldest first: those that failed, or
+        were interrupted in another pass."""
         same = and_(erasures.c.subject == request.subject, erasures.c.number < request.number)
         before = self._found(same)
         done = max((each.number for each in before if each.state == COMPLETE), default=0)
-        return tuple(each for each in before if each.state == FAILED and each.number > done)
+        found = (
+            each
+            for each in before
+            if each.number > done
+            and (each.state == FAILED or (each.state == PROCESSING and each.pass_id != request.pass_id))
+        )
+        # Two for one person in one pass removed the same rows.
+        return tuple({each.pass_id: each for each in found}.values())
 
     def keep_subject(self, request_id: str, subject: Subject) -> None:
         """Keep what was found out about the person, encrypted; what tells it is erased later."""

@@ -101,3 +101,16 @@ def test_what_is_no_id_of_a_request_is_not_repeated(ledger: Ledger) -> None:
     with pytest.raises(NotFound, match="begins with era_") as raised:
         ledger.erasures.get("user_00000001")
     assert "user_00000001" not in raised.value.message
+
+
+def test_a_request_goes_on_with_one_that_was_interrupted_and_with_none_of_its_own_pass(
+    ledger: Ledger,
+) -> None:
+    ledger.erasures.create("user_1", "command", NOW)
+    interrupted = ledger.erasures.create("user_1", "command", NOW)
+    ledger.erasures.begin(interrupted.id, NOW)
+    ledger.erasures.create("user_1", "command", NOW)
+    again = ledger.erasures.create("user_1", "command", NOW)
+    ledger.erasures.begin(again.id, NOW)
+    going_on = ledger.erasures.gone_on_with(ledger.erasures.get(again.id))
+    assert [each.id for each in going_on] == [interrupted.id]
