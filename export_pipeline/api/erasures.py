@@ -91,7 +91,7 @@ def certificate(request: Request, key: Officer, request_id: RequestId) -> Respon
     "/{userId:path}",
     status_code=202,
     summary="Erase a person",
-    responses=documents.responses({202: user_shapes.ErasuresCreated}, 400, 401, 403, 429, 500, 503),
+    responses=documents.responses({202: user_shapes.ErasuresCreated}, 400, 401, 403, 404, 429, 500, 503),
 )
 def erase(request: Request, key: Officer, user_id: UserId) -> Response:
     """Queues the erasure and answers at once. It cannot be taken back."""

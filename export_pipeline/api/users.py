@@ -58,7 +58,7 @@ def create(request: Request, key: Officer, body: Body, repeatable: Repeatable = 
     "/{userId:path}/export",
     status_code=202,
     summary="Ask for one person's data, by path",
-    responses=documents.responses({202: user_shapes.AccessCreated}, 400, 401, 403, 409, 429, 500, 503),
+    responses=documents.responses({202: user_shapes.AccessCreated}, 400, 401, 403, 404, 409, 429, 500, 503),
 )
 def create_by_path(
     request: Request, key: Officer, body: Body, user_id: UserId, repeatable: Repeatable = None

@@ -4,6 +4,10 @@ A run carries the id of a request in its config and as a tag, and never an id of
 wait together are worked on by the run of the first of them.
 """
 
+from datetime import date
+from functools import partial
+from pathlib import PurePosixPath
+
 import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from pydantic import Field
@@ -11,14 +15,17 @@ from sqlalchemy.exc import OperationalError
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
+from export_pipeline.defs.exports import materialization
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import tries
 from export_pipeline.errors import TransientError
+from export_pipeline.exports import live_daily
 from export_pipeline.ledger.erasures import MAX_ATTEMPTS, PROCESSING
 from export_pipeline.locks import is_held
 from export_pipeline.privacy.erasing import INTERRUPTED, STEPS, take_step
 from export_pipeline.privacy.passes import LOCK
 from export_pipeline.privacy.requests import shown
+from export_pipeline.privacy.restating import rewritten
 
 JOB = "erasure"
 REQUEST_TAG = "export_pipeline/erasure"
@@ -65,9 +72,23 @@ def _op(name: str) -> dg.OpDefinition:
             ),
             again=(TransientError, OperationalError),
         )
+        if name == "rewrite_exports":
+            _tell_of_days(context, deployment, request_id)
         context.add_output_metadata({"requestId": request_id, **counts, **_state(deployment, request_id)})
 
     return step
+
+
+def _tell_of_days(context: dg.OpExecutionContext, deployment: Deployment, request_id: str) -> None:
+    """Let the assets show the version of each day that took the place of what was erased from."""
+    pass_id = deployment.ledger.erasures.get(request_id).pass_id
+    for export in rewritten(deployment.ledger, pass_id) if pass_id else ():
+        kind, *place = PurePosixPath(export["path"]).parts
+        if kind == "daily":
+            data_type, format_, day = place[0], place[1], date.fromisoformat(place[2])
+            live = told_in_words(partial(live_daily, deployment.settings, data_type, format_, day))
+            if live is not None:
+                context.log_event(materialization(data_type, format_, day, live))
 
 
 def _state(deployment: Deployment, request_id: str) -> dict[str, dg.MetadataValue]:

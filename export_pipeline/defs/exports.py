@@ -154,9 +154,14 @@ def _recorded(
     data_type: str, format_: str, made: Mapping[date, DailyExport]
 ) -> Iterator[dg.AssetMaterialization]:
     for day, export in made.items():
-        yield dg.AssetMaterialization(
-            export_key(data_type, format_), partition=day.isoformat(), metadata=_metadata(export)
-        )
+        yield materialization(data_type, format_, day, export)
+
+
+def materialization(data_type: str, format_: str, day: date, export: DailyExport) -> dg.AssetMaterialization:
+    """What Dagster is told of a partition made outside of a run of its asset."""
+    return dg.AssetMaterialization(
+        export_key(data_type, format_), partition=day.isoformat(), metadata=_metadata(export)
+    )
 
 
 def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:

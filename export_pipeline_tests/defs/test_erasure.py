@@ -9,7 +9,9 @@ import pytest
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.defs.erasure import JOB, REQUEST_TAG
+from export_pipeline.defs.exports import export_key
 from export_pipeline.errors import TransientError
+from export_pipeline.exports import export_day
 from export_pipeline.ledger.erasures import COMPLETE, FAILED
 from export_pipeline.locks import lock
 from export_pipeline.privacy import erasing
@@ -80,6 +82,29 @@ def test_requests_that_wait_become_one_run_of_visible_steps_with_counts_and_cert
     stored = [str(event) for event in instance.all_logs(result.run_id)]
     stored.append(str(instance.get_run_by_id(result.run_id)))
     assert not any(user in text for text in stored for user in (USER, OTHER))
+
+
+def test_a_day_that_was_rewritten_shows_its_new_version(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    deployment: Deployment,
+    add_rows: AddRows,
+    asked: list[str],
+) -> None:
+    day = days_ago(1)
+    add_rows(day, 10)
+    export_day(
+        "events", "jsonl", day,
+        settings=deployment.settings, store=deployment.store, ledger=deployment.ledger, now=utc_now(),
+    )  # fmt: skip
+    (request,) = look(definitions, instance).run_requests
+    assert run(definitions, instance, request).success
+    event = instance.get_latest_materialization_event(export_key("events", "jsonl"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.partition == day.isoformat()
+    shown = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert (shown["version"], shown["rows"]) == (2, 6)
 
 
 def test_one_run_at_a_time_and_none_beside_a_command(
