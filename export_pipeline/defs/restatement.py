@@ -72,6 +72,7 @@ def restate_op(
     "by the `delivered_restatements` sensor.",
     executor_def=dg.in_process_executor,
     tags={"dagster/priority": "5"},
+    owners=OWNERS,
 )
 def restate_job() -> None:
     """One op."""
@@ -86,6 +87,7 @@ def _delivered() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Makes scheduled exports again of which days have changed, after the same quiet period "
         "as daily exports and at most once an hour, and tells those who got them.",
+        owners=OWNERS,
     )
     def sensor(
         context: dg.SensorEvaluationContext, deployment: dg.ResourceParam[Deployment]
