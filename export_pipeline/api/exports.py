@@ -11,6 +11,7 @@ from export_pipeline.api.authentication import Requires, check_scope
 from export_pipeline.api.bodies import json_object
 from export_pipeline.api.deployment import deployment, signer
 from export_pipeline.api.envelopes import answer
+from export_pipeline.api.parameters import check_parameters
 from export_pipeline.api.repeating import once
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import current_link, new_link, urls
@@ -87,11 +88,7 @@ def list_(
     ] = None,
 ) -> Response:
     """A page of jobs; `meta.nextCursor` is null on the last one."""
-    for name in request.query_params:
-        if name not in ("limit", "status", "cursor"):
-            raise InvalidRequest(
-                f"{name[:80]!r} is not a parameter; the parameters are limit, status, cursor", field=name[:80]
-            )
+    check_parameters(request, "limit", "status", "cursor")
     found, following, total = deployment(request).ledger.jobs.list(
         utc_now(), limit=limit, status=status, cursor=cursor
     )

@@ -12,9 +12,10 @@ from export_pipeline.api import schedule_shapes as shapes
 from export_pipeline.api.deployment import Deployment, deployment
 from export_pipeline.api.envelopes import answer
 from export_pipeline.api.exports import Body, Reader, Repeatable, Writer
+from export_pipeline.api.parameters import check_parameters
 from export_pipeline.api.recurring import shown
 from export_pipeline.api.repeating import once
-from export_pipeline.api.webhooks import check_empty, check_parameters, without_secret
+from export_pipeline.api.webhooks import check_empty, without_secret
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.recurring import change, create
 from export_pipeline.errors import NotFound

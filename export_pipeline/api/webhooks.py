@@ -13,6 +13,7 @@ from export_pipeline.api.deliveries import deliveries, endpoints, retried, teste
 from export_pipeline.api.deployment import deployment
 from export_pipeline.api.envelopes import answer
 from export_pipeline.api.exports import Body, Repeatable
+from export_pipeline.api.parameters import check_parameters
 from export_pipeline.api.repeating import once
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.endpoints import change, check_event, create
@@ -221,13 +222,4 @@ def _check_fields(body: dict[str, Any], *fields: str) -> None:
         if name not in fields:
             raise InvalidRequest(
                 f"{name[:80]!r} is not a field; the fields are {', '.join(fields)}", field=name[:80]
-            )
-
-
-def check_parameters(request: Request, *known: str) -> None:
-    """Refuse parameters of the query that are not ``known``."""
-    for name in request.query_params:
-        if name not in known:
-            raise InvalidRequest(
-                f"{name[:80]!r} is not a parameter; the parameters are {', '.join(known)}", field=name[:80]
             )
