@@ -231,6 +231,12 @@ def test_a_partition_that_does_not_exist_is_refused(daily: Daily, data_type: str
         daily(data_type, format)
 
 
+def test_a_preview_is_there_whatever_numbers_events_carry(land: Land, daily: Daily) -> None:
+    land([row(0, data='{"value": 123456789012345678901234567890}')])
+    export = daily()
+    assert list(preview(export.path, export.manifest)["event"]) == [row(0)["event"]]
+
+
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
 def test_a_preview_shows_no_id_and_no_free_text(land: Land, daily: Daily, format: str) -> None:
     land([row(n, data='{"note":"secret"}') for n in range(30)])
