@@ -11,9 +11,8 @@ from benchmarks.report import Section, at_least, at_most
 from benchmarks.serving import serving
 from export_pipeline.days import days_between, utc_now
 from export_pipeline.exports import Manifest, export_day, parse_request, verify, write_export
-from export_pipeline.exports.service import FOLDER
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.jobs import OPEN
+from export_pipeline.ledger.jobs import ON_DEMAND, OPEN
 from export_pipeline.settings import Settings, variable
 from export_pipeline.store import Store
 from export_pipeline_tests.integration.stack import running
@@ -96,7 +95,7 @@ def _asked(plan: Plan, given: Input) -> Section:
                 time.sleep(0.05)
             seconds.append(time.perf_counter() - began)
             assert job["status"] == "complete", f"the job ended as {job['status']}"
-            assert verify(settings.exports / FOLDER / job_id).ok
+            assert verify(settings.exports / ON_DEMAND / job_id).ok
     work = f"A day of {plan.rows_a_day:,} events, from POST to complete"
     typical = median(seconds[1:])
     return Section(
