@@ -12,7 +12,6 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import Target, followed
 from export_pipeline.delivery.onefile import assembled
 from export_pipeline.delivery.payloads import REMOVED_EVENTS
-from export_pipeline.delivery.published import published
 from export_pipeline.errors import Forbidden
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.privacy.restating import removed_events
@@ -41,9 +40,9 @@ def download(
     signed.check(link_id, name, expires, signature, now)
     if name == REMOVED_EVENTS:
         return file_answer(request, removed_events(here.settings, link_id), None, lambda: lambda _: None)
-    link, job = followed(here.ledger, link_id, now)
-    file = assembled(published(here.settings, job), name)
-    manifest_url = signed.url(link, Target(job.path or "", MANIFEST), now)
+    link, export = followed(here.settings, here.ledger, link_id, now)
+    file = assembled(export, name)
+    manifest_url = signed.url(link, Target(link.path or "", MANIFEST), now)
     return file_answer(request, file, manifest_url, lambda: _logged(here, link_id, name))
 
 

@@ -8,15 +8,15 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 from urllib.parse import quote
 
 from export_pipeline import secrets
 from export_pipeline.delivery.onefile import one_file_name
-from export_pipeline.delivery.published import Published
-from export_pipeline.errors import Forbidden, Gone, NotFound
+from export_pipeline.delivery.published import Published, published
+from export_pipeline.errors import DamagedData, Forbidden, Gone, NotFound
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.links import Link
@@ -102,21 +102,23 @@ def urls(export: Published, job: Job, link: Link, signer: Signer, now: datetime)
 
 
 def current_link(ledger: Ledger, job: Job, now: datetime) -> Link:
-    """The link of a complete job that is in force; a new one if there is none."""
-    return ledger.links.newest(job.id, now) or new_link(ledger, job, now)
+    """The link to the version a complete job shows that is in force; a new one if there is none."""
+    return ledger.links.newest(job.id, now, job.path) or new_link(ledger, job, now)
 
 
 def new_link(ledger: Ledger, job: Job, now: datetime) -> Link:
     """A new link to a complete job's files: for 7 days, and no longer than the files are kept."""
     most = now + LIFETIME
-    return ledger.links.create(job.id, min(most, job.expires_at or most), now)
+    return ledger.links.create(job.id, min(most, job.expires_at or most), now, job.path)
 
 
-def followed(ledger: Ledger, link_id: str, now: datetime) -> tuple[Link, Job]:
-    """A link and the job whose files it leads to; call it for a URL that ``check`` found right.
+def followed(settings: Settings, ledger: Ledger, link_id: str, now: datetime) -> tuple[Link, Published]:
+    """A link and the export it leads to, in the version it was made for, which late data may have replaced
+    since; call it for a URL that ``check`` found right.
 
     Raises:
-        Gone: if the link was revoked, or is not known any more.
+        Gone: if the link was revoked, or is not known any more, or that version is there no more.
+        Conflict, DamagedData: see ``published``.
     """
     try:
         link = ledger.links.get(link_id)
@@ -124,4 +126,12 @@ def followed(ledger: Ledger, link_id: str, now: datetime) -> tuple[Link, Job]:
         raise Gone("the URL is not known any more; ask for the export's status to get a new one") from None
     if link.revoked_at is not None:
         raise Gone("the URL was revoked; ask for the export's status to get a new one")
-    return link, ledger.jobs.get(link.job_id, now)
+    job = ledger.jobs.get(link.job_id, now)
+    if link.path in (None, job.path):
+        return link, published(settings, job)
+    try:
+        return link, published(settings, replace(job, path=link.path))
+    except DamagedData:
+        raise Gone(
+            "the version this URL led to is not kept any more; ask for the export's status to get a new one"
+        ) from None

@@ -19,6 +19,7 @@ import httpx
 
 from export_pipeline.allowed import Allowed
 from export_pipeline.delivery.addresses import Destination, Refused, check, resolve
+from export_pipeline.ledger.messages import NO_ANSWER
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
@@ -93,14 +94,14 @@ class Sender:
                     await response.aclose()
         except TimeoutError:
             if deadline.connected:
-                return answer(None, f"no answer within {self._answer_seconds:g} s")
+                return answer(None, f"{NO_ANSWER} within {self._answer_seconds:g} s")
             return answer(None, f"no connection within {self._connect_seconds:g} s")
         except Refused as refused:
             return answer(None, f"not sent: {refused}")
         except (httpx.ConnectError, OSError) as error:
             return answer(None, f"no connection: {_told(error)}")
         except httpx.TransportError as error:
-            return answer(None, f"no answer that is one: {_told(error)}")
+            return answer(None, f"{NO_ANSWER} that is one: {_told(error)}")
         except Exception as error:
             return answer(None, f"not sent: unexpected {type(error).__name__}")
         if response.is_success:

@@ -22,6 +22,8 @@ _KEYS = (
     "filters", "version", "replaces", "complete", "days", "rowCount", "cursor", "mode", "since", "files",
     "createdAt",
 )  # fmt: skip
+_NEWER_KEYS = ("mode", "since")
+"""Absent from a manifest that was made before there were increments."""
 _FILTER_KEYS = ("contentIds", "eventTypes", "userCount")
 _DAY_KEYS = ("date", "dataType", "dataVersion", "rows")
 _FILE_KEYS = ("name", "dataType", "rows", "bytes", "sha256", "firstTimestamp", "lastTimestamp")
@@ -176,7 +178,7 @@ def from_json(document: object) -> Manifest:
     Raises:
         InvalidManifest: naming the key, its value and what would be right.
     """
-    top = _object(document, _KEYS, "it")
+    top = _object(document, _KEYS, "it", _NEWER_KEYS)
     _same(top["manifestVersion"], MANIFEST_VERSION, "manifestVersion")
     _same(top["schemaVersion"], SCHEMA_VERSION, "schemaVersion")
     dates = _object(top["dateRange"], ("start", "end"), "dateRange")
@@ -201,10 +203,10 @@ def from_json(document: object) -> Manifest:
         files=tuple(_file_entry(file) for file in _list(top["files"], "files")),
         created_at=_instant(top["createdAt"], "createdAt"),
         cursor=None if top["cursor"] is None else _text(top["cursor"], "cursor"),
-        since=tuple(_text(cursor, "since") for cursor in _list(top["since"], "since")),
+        since=tuple(_text(cursor, "since") for cursor in _list(top.get("since", []), "since")),
     )
     _same(top["rowCount"], manifest.row_count, "rowCount")
-    _same(top["mode"], manifest.mode, "mode")
+    _same(top.get("mode", FULL), manifest.mode, "mode")
     return manifest
 
 
@@ -251,9 +253,13 @@ def _file_entry(value: object) -> FileEntry:
     )
 
 
-def _object(value: object, keys: tuple[str, ...], name: str) -> Mapping[str, object]:
+def _object(
+    value: object, keys: tuple[str, ...], name: str, newer: tuple[str, ...] = ()
+) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise InvalidManifest(f"{name} is {value!r}; it must be an object")
+    if value.keys().isdisjoint(newer):
+        keys = tuple(key for key in keys if key not in newer)
     if tuple(value) != keys:
         raise InvalidManifest(f"{name} has the keys {', '.join(value)}; they must be {', '.join(keys)}")
     return value

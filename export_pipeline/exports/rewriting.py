@@ -212,6 +212,7 @@ def rewrite_job(
         for other in _others(settings, job_id, shown):
             stays = job is not None and not done and is_superseded(job, other)
             if not stays or _holds(other, read(other, settings), edit):
+                ledger.links.revoke(job_id, now, str(other.relative_to(settings.exports)))
                 shutil.rmtree(other)
 
 

@@ -60,13 +60,15 @@ def export_problems(folder: Path) -> list[str]:
         return [f"{MANIFEST} is no file"]
     try:
         written = (folder / MANIFEST).read_bytes()
-        manifest = from_json(json.loads(written))
+        document = json.loads(written)
+        manifest = from_json(document)
     except (ValueError, OSError, RecursionError) as error:
         return [f"{MANIFEST} cannot be read as JSON: {error}"]
     except InvalidManifest as error:
         return [f"{MANIFEST} is not as it must be: {error}"]
     problems = [f"{MANIFEST} {text}" for text in _manifest_problems(manifest)]
-    if not problems and written != to_json(manifest.to_json()):
+    rewritten = {key: value for key, value in manifest.to_json().items() if key in document}
+    if not problems and written != to_json(rewritten):
         problems.append(f"{MANIFEST} is not written as this program writes it; it was edited")
     problems += _description_problems(folder, manifest)
     expected = {file.name for file in manifest.files} | {MANIFEST}

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY, EXPORT_RESTATED, SUCCESS, add
+from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY, EXPORT_RESTATED, add, may_have_got
 from export_pipeline.ledger.tables import messages, schedules
 from export_pipeline.ledger.webhooks import subscribed
 
@@ -25,10 +25,10 @@ def announce_failed(connection: Connection, job: Row[Any], now: datetime) -> Non
 def announce_restated(
     connection: Connection, job: Row[Any], now: datetime, *, told: Mapping[str, Any]
 ) -> None:
-    """Tell whoever the export of a job was delivered to that there is another version of it."""
+    """Tell whoever the export of a job was delivered to, or may have been, that there is another version."""
     got = (
         select(messages.c.webhook_id, messages.c.address)
-        .where(messages.c.job_id == job.id, messages.c.event == EXPORT_READY, messages.c.state == SUCCESS)
+        .where(*may_have_got(job.id))
         .order_by(messages.c.number)
     )
     data = {"exportId": job.id, "dateRange": job.request["dateRange"], **told}

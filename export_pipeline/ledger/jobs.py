@@ -27,6 +27,7 @@ from export_pipeline.days import midnight
 from export_pipeline.errors import Conflict, NotFound, RateLimited
 from export_pipeline.ledger.announcements import announce_failed, announce_ready, announce_restated
 from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.links import revoke_others
 from export_pipeline.ledger.paging import check_status, read_page
 from export_pipeline.ledger.tables import jobs
 from export_pipeline.settings import Settings
@@ -276,12 +277,15 @@ class Jobs:
         )  # fmt: skip
 
     def show_files(self, job_id: str, *, path: str, rows: int, bytes: int, now: datetime) -> Job:
-        """Let a complete job show other files, its own made again, in the place of those it had.
+        """Let a complete job show other files, its own made again, in the place of those it had, to which
+        links end with the same transaction.
 
         Raises:
             Conflict: if it is not complete.
         """
-        return self._move(job_id, now, (COMPLETE,), [], path=path, rows=rows, bytes=bytes)
+        return self._move(
+            job_id, now, (COMPLETE,), [], path=path, rows=rows, bytes=bytes, told_by=revoke_others
+        )
 
     def restate(
         self,
@@ -296,8 +300,8 @@ class Jobs:
         removed: int,
         now: datetime,
     ) -> Job:
-        """``show_files`` for a version that late data made; who got the one before is told with the same
-        transaction, if any rows came or went.
+        """Let a complete job show the version that late data made; links to the one before stay in force. Who
+        got that is told with the same transaction, if any rows came or went.
 
         Raises:
             Conflict: if it is not complete.
@@ -379,7 +383,7 @@ class Jobs:
         """Change a job that is in one of ``states`` and as ``only`` says, or say why that cannot be.
 
         Args:
-            told_by: writes the messages that tell of the change, in the same transaction.
+            told_by: what the change entails, in the same transaction: messages that tell of it.
         """
         with self._engine.begin() as connection:
             row = connection.execute(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline.errors import NotFound
 from export_pipeline.ledger.engine import reading
@@ -14,13 +15,17 @@ from export_pipeline.ledger.tables import downloads, links
 
 @dataclass(frozen=True)
 class Link:
-    """Permission to download the files of one job until ``expires_at``, unless revoked."""
+    """Permission to download the files of one job until ``expires_at``, unless revoked.
+
+    ``path`` is the version of them that it leads to, relative to the exports' root; None: the one shown.
+    """
 
     id: str
     job_id: str
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
+    path: str | None = None
 
 
 class Links:
@@ -29,20 +34,23 @@ class Links:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def create(self, job_id: str, expires_at: datetime, now: datetime) -> Link:
-        """A new link to the files of a job."""
-        link = Link(f"lnk_{uuid.uuid4().hex[:24]}", job_id, now, expires_at, None)
+    def create(self, job_id: str, expires_at: datetime, now: datetime, path: str | None = None) -> Link:
+        """A new link to the files of a job, in the version at ``path``."""
+        link = Link(f"lnk_{uuid.uuid4().hex[:24]}", job_id, now, expires_at, None, path)
         with self._engine.begin() as connection:
             connection.execute(
-                insert(links).values(id=link.id, job_id=job_id, created_at=now, expires_at=expires_at)
+                insert(links).values(
+                    id=link.id, job_id=job_id, created_at=now, expires_at=expires_at, path=path
+                )
             )
         return link
 
-    def newest(self, job_id: str, now: datetime) -> Link | None:
-        """The link of a job that was made last and is in force at ``now``; None if there is none."""
+    def newest(self, job_id: str, now: datetime, path: str | None) -> Link | None:
+        """The link to a version of a job's files that was made last and is in force at ``now``; None if
+        there is none."""
         query = (
             select(links)
-            .where(links.c.job_id == job_id, links.c.revoked_at.is_(None), links.c.expires_at > now)
+            .where(links.c.path == path, *_in_force(job_id, now))
             .order_by(links.c.created_at.desc(), links.c.id)
             .limit(1)
         )
@@ -62,13 +70,12 @@ class Links:
             raise NotFound("there is no such link", field="linkId")
         return _link(row)
 
-    def revoke(self, job_id: str, now: datetime) -> int:
-        """End every link of a job at once; how many were in force."""
+    def revoke(self, job_id: str, now: datetime, path: str | None = None) -> int:
+        """End every link of a job at once, or those to its version at ``path``; how many were in force."""
+        only = () if path is None else (links.c.path == path,)
         with self._engine.begin() as connection:
             return connection.execute(
-                update(links)
-                .where(links.c.job_id == job_id, links.c.revoked_at.is_(None), links.c.expires_at > now)
-                .values(revoked_at=now)
+                update(links).where(*_in_force(job_id, now), *only).values(revoked_at=now)
             ).rowcount
 
     def begin_download(self, link_id: str, name: str, now: datetime) -> int:
@@ -113,9 +120,20 @@ class Links:
             return gone.rowcount
 
 
+def revoke_others(connection: Connection, job: Row[Any], now: datetime) -> None:
+    """End the links to other versions of a job's files than it shows, as part of a transaction."""
+    connection.execute(
+        update(links).where(*_in_force(job.id, now), links.c.path != job.path).values(revoked_at=now)
+    )
+
+
+def _in_force(job_id: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return links.c.job_id == job_id, links.c.revoked_at.is_(None), links.c.expires_at > now
+
+
 def _ended(before: datetime) -> Select[tuple[str]]:
     return select(links.c.id).where(links.c.expires_at < before)
 
 
 def _link(row: Row[Any]) -> Link:
-    return Link(row.id, row.job_id, row.created_at, row.expires_at, row.revoked_at)
+    return Link(row.id, row.job_id, row.created_at, row.expires_at, row.revoked_at, row.path)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline import secrets
@@ -27,6 +27,8 @@ from export_pipeline.settings import Settings
 
 PENDING, SUCCESS, FAILED = "pending", "success", "failed"
 STATES = (PENDING, SUCCESS, FAILED)
+NO_ANSWER = "no answer"
+"""How the error of an attempt begins of which nobody knows whether the message arrived."""
 
 EXPORT_READY, EXPORT_FAILED = "export.ready", "export.failed"
 EXPORT_RESTATED, USER_ERASED = "export.restated", "user.erased"
@@ -167,6 +169,17 @@ def fail_waiting(connection: Connection, webhook_id: str, error: str, now: datet
         update(messages)
         .where(messages.c.webhook_id == webhook_id, messages.c.state == PENDING, unclaimed(now))
         .values(state=FAILED, next_attempt_at=None, claim=None, claimed_until=None, ended_at=now, error=error)
+    )
+
+
+def may_have_got(job_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The messages that told of a job's export, or may have: a receiver whose answer did not come takes the
+    same message, sent again with later files, for one that it has seen."""
+    unanswered = select(attempts.c.message_id).where(attempts.c.error.startswith(NO_ANSWER))
+    return (
+        messages.c.job_id == job_id,
+        messages.c.event == EXPORT_READY,
+        or_(messages.c.state == SUCCESS, messages.c.claim.is_not(None), messages.c.id.in_(unanswered)),
     )
 
 
@@ -326,11 +339,10 @@ class Messages:
         return found
 
     def receivers(self, job_id: str) -> tuple[Receiver, ...]:
-        """Who the export of a job was delivered to."""
+        """Who the export of a job was delivered to, or may have been."""
         query = (
             select(messages.c.webhook_id, messages.c.address)
-            .where(messages.c.job_id == job_id, messages.c.event == EXPORT_READY)
-            .where(messages.c.state == SUCCESS)
+            .where(*may_have_got(job_id))
             .order_by(messages.c.number)
         )
         with reading(self._engine) as connection:

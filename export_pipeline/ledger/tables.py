@@ -157,6 +157,7 @@ links = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("path", String),
 )
 
 downloads = Table(

@@ -138,6 +138,7 @@ def restate(
             removed=manifest.replaces.rows_removed,
             now=now,
         )
+        reach(settings, "restatement.shown")
         return manifest
 
 

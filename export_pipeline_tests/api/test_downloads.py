@@ -9,7 +9,7 @@ import sqlite3
 import time
 import zipfile
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,14 +17,20 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from export_pipeline.days import utc_now
+from export_pipeline.days import midnight, utc_now
+from export_pipeline.delivery.recurring import create
 from export_pipeline.exports import verify
 from export_pipeline.exports.editing import Edit
 from export_pipeline.exports.rewriting import rewrite_job
+from export_pipeline.exports.scheduled import run_now
+from export_pipeline.exports.service import clear
+from export_pipeline.operations.delivered import restate
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.sizes import size
 from export_pipeline_tests.api.conftest import ROWS, Api, Serving
 from export_pipeline_tests.api.test_exports import EXPORT, refused
+from export_pipeline_tests.exports.conftest import land_rows
+from export_pipeline_tests.rows import row
 
 
 def fetched(url: str, method: str = "GET", **headers: str) -> requests.Response:
@@ -160,21 +166,54 @@ def test_revoking_needs_the_right_to_write(api: Api) -> None:
     assert refused(api.post(path, json={"revokePrevious": 1})) == (400, "VALIDATION_ERROR", "revokePrevious")
 
 
-def test_a_link_leads_to_the_files_of_a_job_that_were_made_again(api: Api) -> None:
+def test_after_an_erasure_the_urls_are_gone_and_the_status_leads_to_the_files_that_were_made_again(
+    api: Api,
+) -> None:
     status = api.complete(dataTypes=["ads", "events"], format="csv")
     user = "user_00000001"
     edit = Edit([user], Needles([user]), Needles([user]))
     [_] = rewrite_job(
         api.settings, api.ledger, status["jobId"], edit, lambda day: day.data_version, now=utc_now()
     )
-    answer = fetched(status["downloadUrl"])
+    for name in ("downloadUrl", "manifestUrl"):
+        assert refused(fetched(status[name]))[:2] == (410, "GONE")
+    again = api.status(status["jobId"])
+    answer = fetched(again["downloadUrl"])
     assert user.encode() not in answer.content
     assert answer.headers["ETag"] != f'"{status["files"][0]["sha256"]}"'
-    again = api.status(status["jobId"])
     assert (again["bytes"], again["expiresAt"]) == (len(answer.content), status["expiresAt"])
     assert again["rowCount"] == status["rowCount"] * 4 // 5
-    manifest = fetched(status["manifestUrl"]).json()
+    manifest = fetched(again["manifestUrl"]).json()
     assert (manifest["version"], manifest["replaces"]["rowsRemoved"]) == (2, status["rowCount"] // 5)
+
+
+def test_a_url_leads_to_the_version_it_was_made_for_until_an_erasure_makes_another(
+    serving: Serving, tmp_path: Path
+) -> None:
+    api = serving(tmp_path / "home", close_delay_minutes="0")
+    settings, store, ledger = api.settings, api.store, api.ledger
+    asked = {"frequency": "daily", "delivery": {"email": "data@example.com"}}
+    schedule, _ = create(settings, ledger, asked, utc_now(), created_by="command")
+    job = run_now(settings, store, ledger, schedule.id, utc_now(), lambda _: ())
+    api.work(job.id)
+    first = api.status(job.id)
+    whole = fetched(first["downloadUrl"]).content
+    noon = midnight(date.fromisoformat(api.yesterday)) + timedelta(hours=12)
+    land_rows(store, ledger, [row(77, timestamp=noon)], "events")
+    assert restate(settings, store, ledger, job.id, now=utc_now() + timedelta(hours=1)) is not None
+    second = api.status(job.id)
+    assert second["rowCount"] == first["rowCount"] + 1
+    assert fetched(first["downloadUrl"]).content == whole
+    assert fetched(first["manifestUrl"]).json()["version"] == 1
+    assert fetched(second["manifestUrl"]).json()["version"] == 2
+    assert fetched(second["downloadUrl"]).headers["Link"] != fetched(first["downloadUrl"]).headers["Link"]
+    clear(settings, ledger, utc_now())
+    assert fetched(first["downloadUrl"]).content == whole
+    edit = Edit(["user_00000001"], Needles(["user_00000001"]), Needles(["user_00000001"]))
+    [_] = rewrite_job(settings, ledger, job.id, edit, lambda day: day.data_version, now=utc_now())
+    for status in (first, second):
+        assert refused(fetched(status["downloadUrl"]))[:2] == (410, "GONE")
+    assert fetched(api.status(job.id)["manifestUrl"]).json()["version"] == 3
 
 
 def test_only_a_complete_job_has_links(api: Api) -> None:

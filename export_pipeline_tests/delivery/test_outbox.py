@@ -64,7 +64,7 @@ def test_a_link_lasts_no_longer_than_the_file(tmp_path: Path) -> None:
         assert expires_at is not None
         outbox.clock.forward(timedelta(days=3))
         outbox.deliver()
-        link = outbox.ledger.links.newest(job_id, outbox.clock())
+        link = outbox.ledger.links.newest(job_id, outbox.clock(), f"on_demand/{job_id}")
         assert link is not None
         assert link.expires_at == expires_at
 

@@ -14,6 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from export_pipeline.exports import DailyExport, verify
+from export_pipeline.files import to_json
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.settings import load as load_settings
@@ -49,6 +50,15 @@ def problems(export: DailyExport) -> str:
 def test_an_export_just_made_is_in_order(export: DailyExport) -> None:
     report = verify(export.path)
     assert (report.ok, report.problems, report.exports) == (True, (), 1)
+
+
+def test_a_manifest_made_before_there_were_increments_is_in_order(export: DailyExport) -> None:
+    path = export.path / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    path.write_bytes(to_json({key: manifest[key] for key in manifest if key not in ("mode", "since")}))
+    assert verify(export.path).problems == ()
+    path.write_bytes(to_json({key: manifest[key] for key in manifest if key != "since"}))
+    assert "has the keys" in problems(export)
 
 
 def test_a_folder_of_exports_is_verified_as_a_whole(export: DailyExport, settings: Settings) -> None:

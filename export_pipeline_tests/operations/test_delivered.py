@@ -11,11 +11,13 @@ from export_pipeline.exports import verify
 from export_pipeline.exports.scheduled import queue_due
 from export_pipeline.exports.service import clear, run_job
 from export_pipeline.ledger import Job, Ledger
-from export_pipeline.ledger.messages import EXPORT_RESTATED, Message
+from export_pipeline.ledger.attempts import Outcome
+from export_pipeline.ledger.messages import EXPORT_READY, EXPORT_RESTATED, Message
 from export_pipeline.operations.delivered import restate, stale_deliveries
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline_tests.exports.conftest import Land, land_rows
+from export_pipeline_tests.operations.process import die
 from export_pipeline_tests.rows import row
 
 NOW = datetime(2026, 11, 23, 5, tzinfo=UTC)
@@ -119,3 +121,63 @@ def test_rows_that_a_filter_leaves_out_are_nobody_s_news(
     assert made is not None
     assert (made.version, made.row_count) == (3, 2)
     assert len(restated(ledger)) == 1
+
+
+@pytest.mark.parametrize("point", ["restatement.published", "restatement.shown"])
+def test_a_restatement_that_is_killed_is_put_right_and_told_once(
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    land: Land,
+    deliver: Callable[..., Job],
+    point: str,
+) -> None:
+    land(1, 2, 3)
+    job = deliver()
+    land(4)
+    die(settings, job.id, NOW + HOUR, point)
+    shown = point == "restatement.shown"
+    assert len(restated(ledger)) == shown
+    assert ledger.jobs.get(job.id, NOW + HOUR).path == f"scheduled/{job.id}{'-v2' if shown else ''}"
+    # What was published and is not shown is no version of anybody's.
+    clear(settings, ledger, NOW + HOUR)
+    assert (settings.exports / f"scheduled/{job.id}-v2").exists() == shown
+    for stale in list(stale_deliveries(settings, ledger, NOW + HOUR)):
+        assert restate(settings, store, ledger, stale.job_id, now=NOW + HOUR) is not None
+    assert [message.data["version"] for message in restated(ledger)] == [2]
+    assert ledger.jobs.get(job.id, NOW + HOUR).rows == 4
+    assert verify(settings.exports).exports == 2
+    assert list((settings.tmp / "exports").iterdir()) == []
+
+
+def test_what_a_killed_restatement_published_is_written_over_if_nobody_cleared_it_away(
+    settings: Settings, store: Store, ledger: Ledger, land: Land, deliver: Callable[..., Job]
+) -> None:
+    land(1)
+    job = deliver()
+    land(2)
+    die(settings, job.id, NOW + HOUR, "restatement.published")
+    land(3)
+    assert restate(settings, store, ledger, job.id, now=NOW + 2 * HOUR) is not None
+    (message,) = restated(ledger)
+    assert (message.data["version"], message.data["rowsAdded"]) == (2, 2)
+    assert verify(settings.exports).problems == ()
+
+
+def test_a_receiver_of_whom_nobody_knows_whether_it_got_the_version_before_is_told(
+    settings: Settings, store: Store, ledger: Ledger, land: Land, deliver: Callable[..., Job]
+) -> None:
+    land(1)
+    job = deliver(received=False)
+    (sending,), _ = ledger.attempts.turn([], NOW, 1, {}, 1)
+    land(2)
+    assert restate(settings, store, ledger, job.id, now=NOW + HOUR) is not None
+    assert [message.data["version"] for message in restated(ledger)] == [2]
+    for error, told in (("no connection: refused", 1), ("no answer within 30 s", 2)):
+        unheard = Outcome(sending, False, NOW, 0, None, "", error, NOW + 3 * HOUR)
+        ledger.attempts.turn([unheard], NOW, 0, {}, 0)
+        land(told + 2)
+        assert restate(settings, store, ledger, job.id, now=NOW + (told + 1) * HOUR) is not None
+        assert len(restated(ledger)) == told
+        claimed, _ = ledger.attempts.turn([], NOW + 4 * HOUR, 9, {}, 9)
+        sending = next(one for one in claimed if one.message.event == EXPORT_READY)
