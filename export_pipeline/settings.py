@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -20,8 +20,9 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
+from upath import UPath
 
-from export_pipeline import allowed
+from export_pipeline import allowed, objects
 from export_pipeline.errors import InvalidSetting
 
 PREFIX = "EXPORT_PIPELINE_"
@@ -38,6 +39,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Field(Path("var"), description="Root of all state")
+    object_store: str = Field(
+        "",
+        pattern="^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?)?$",
+        description="Where data is kept instead of below the state root, as s3://bucket/prefix",
+    )
+    s3_endpoint: str = Field(
+        "",
+        pattern="^(https?://[^/?#@]+)?$",
+        description="Where an S3 store answers that is not AWS, such as https://objects.example.com",
+    )
+    s3_region: str = Field(
+        "", pattern="^[a-z0-9-]*$", description="Its region; without one the usual means of AWS are asked"
+    )
     first_day: date = Field(date(2026, 1, 1), description="First day that has a partition, as YYYY-MM-DD")
     raw_retention_days: int = Field(90, ge=1, le=3650, description="Days that raw events are kept")
     close_delay_minutes: int = Field(
@@ -192,25 +206,37 @@ class Settings(BaseModel):
         """The state root as an absolute path."""
         return self.home.expanduser().absolute()
 
+    @cached_property
+    def data(self) -> UPath:
+        """Where the trees of data lie: the state root, or a prefix of a bucket."""
+        if self.object_store:
+            return objects.place(self.object_store.rstrip("/"), self.s3_endpoint, self.s3_region)
+        return UPath(self.root)
+
     @property
     def landing(self) -> Path:
         """Where batches land, a folder a data type, ``users/`` for the user tables."""
-        return self.root / "landing"
+        return cast(Path, self.data / "landing")
 
     @property
     def store(self) -> Path:
         """Where the tables' files live."""
-        return self.root / "store"
+        return cast(Path, self.data / "store")
 
     @property
     def exports(self) -> Path:
         """Where exports are published."""
-        return self.root / "exports"
+        return cast(Path, self.data / "exports")
 
     @property
     def quarantine(self) -> Path:
         """Where rejected lines are kept."""
-        return self.root / "quarantine"
+        return cast(Path, self.data / "quarantine")
+
+    @property
+    def certificates(self) -> UPath:
+        """Where certificates of erasures are kept."""
+        return self.data / "certificates"
 
     @property
     def tmp(self) -> Path:

@@ -1,23 +1,76 @@
-"""A deployment of its own for each test: settings on an empty state root, its store and ledger."""
+"""A deployment of its own for each test: settings on an empty state root, its store and ledger.
+
+``@pytest.mark.backends("s3")`` runs a test on the embedded default and on each backend named.
+"""
 
 import os
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
+from export_pipeline_tests import objectstore
+from export_pipeline_tests.objectstore import ObjectStore
+
+EMBEDDED = "embedded"
 
 # The machine's zone must not matter: all times are UTC.
 os.environ["TZ"] = "America/New_York"
 time.tzset()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on the backends it is marked with."""
+    for mark in metafunc.definition.iter_markers("backends"):
+        others = [pytest.param(name, marks=pytest.mark.system) for name in mark.args]
+        metafunc.parametrize("backend", [EMBEDDED, *others], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A real S3 store; its credentials are where AWS's tools look for them."""
+    with pytest.MonkeyPatch.context() as patch, objectstore.running(tmp_path_factory.mktemp("s3")) as store:
+        patch.setenv("AWS_ACCESS_KEY_ID", objectstore.KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", objectstore.SECRET)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield store
+
+
+@pytest.fixture(scope="session")
+def s3(object_store: ObjectStore) -> Any:
+    """A boto3 client of the S3 store."""
+    return object_store.client
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load({"EXPORT_PIPELINE_HOME": str(tmp_path / "home"), "EXPORT_PIPELINE_WORKERS": "2"})
+def backend(request: pytest.FixtureRequest) -> str:
+    """What the deployment runs on."""
+    return str(getattr(request, "param", EMBEDDED))
+
+
+@pytest.fixture
+def environment(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of the deployment, as variables."""
+    variables = {"EXPORT_PIPELINE_HOME": str(tmp_path / "home"), "EXPORT_PIPELINE_WORKERS": "2"}
+    if backend == "s3":
+        store: ObjectStore = request.getfixturevalue("object_store")
+        variables |= {
+            "EXPORT_PIPELINE_OBJECT_STORE": f"s3://{objectstore.BUCKET}/{uuid.uuid4().hex}",
+            "EXPORT_PIPELINE_S3_ENDPOINT": store.url,
+            "EXPORT_PIPELINE_S3_REGION": "us-east-1",
+        }
+    return variables
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    return load(environment)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import requests
 from botocore.config import Config
 
 KEY, SECRET = "access", "secret-of-a-test"
+BUCKET = "exports"
 READY_SECONDS = 60
 
 
@@ -40,10 +43,17 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A boto3 client of the store, with a bucket ``exports``."""
-    folder = tmp_path_factory.mktemp("s3")
+@dataclass(frozen=True)
+class ObjectStore:
+    """Where it answers, and a boto3 client of it."""
+
+    url: str
+    client: Any
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[ObjectStore]:
+    """An S3 store that keeps its data below ``folder``, with a bucket ``exports``."""
     identity = {
         "name": "test",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
@@ -74,8 +84,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     )
     try:
         _until_ready(url, process, folder / "log")
-        client.create_bucket(Bucket="exports")
-        yield client
+        client.create_bucket(Bucket=BUCKET)
+        yield ObjectStore(url, client)
     finally:
         process.kill()
         process.wait()

@@ -1,0 +1,199 @@
+"""Where the trees of data lie: folders below the state root, or prefixes of an S3 bucket; paths of one kind.
+
+Owns how S3 is reached, and what differs between the two: what makes a write whole or nothing, uploads that
+stream, and how pyarrow and DuckDB read. Everything else uses the methods of a path (``UPath``), which are
+the same for both. Credentials are found by the usual means of AWS.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import duckdb
+import pyarrow as pa
+from upath import UPath
+
+from export_pipeline import files
+
+PART_BYTES = 16 << 20
+"""Bytes of an object that are sent at once: an object has at most 10,000 such parts."""
+
+_ATTEMPTS = 8
+_SCHEME = "s3://"
+
+
+def place(url: str, endpoint: str = "", region: str = "") -> UPath:
+    """The path of ``url``, ``s3://bucket/prefix`` or a local path.
+
+    Args:
+        endpoint: where a store answers that is not AWS, such as ``https://objects.example.com``.
+        region: its region, if it is not found by the usual means of AWS.
+    """
+    if not url.startswith(_SCHEME):
+        return UPath(url)
+    client: dict[str, Any] = {"region_name": region} if region else {}
+    style = {"s3": {"addressing_style": "path"}} if endpoint else {}
+    return UPath(
+        url,
+        endpoint_url=endpoint or None,
+        client_kwargs=client,
+        config_kwargs={
+            "retries": {"max_attempts": _ATTEMPTS, "mode": "standard"},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "max_pool_connections": 32,
+            **style,
+        },
+        # Others write there too: nothing that was seen once may be believed later.
+        use_listings_cache=False,
+        default_fill_cache=False,
+        default_cache_type="none",
+    )
+
+
+def is_remote(path: UPath | Path) -> bool:
+    """Whether ``path`` is of an object store; otherwise it is one of this machine."""
+    return not isinstance(path, Path)
+
+
+def local(path: UPath) -> Path:
+    """The same path of this machine, for what only reads such; not for one of an object store."""
+    assert not is_remote(path)
+    return cast(Path, path)
+
+
+def write(path: UPath, content: bytes, *, absent: bool = False) -> None:
+    """Write ``content`` to ``path``, whole or not at all.
+
+    Args:
+        absent: whether it must not be there yet; of several writers one wins.
+
+    Raises:
+        FileExistsError: if it is there and must not be.
+    """
+    if is_remote(path):
+        try:
+            path.fs.pipe_file(path.path, content, mode="create" if absent else "overwrite")
+        except OSError as error:
+            if absent and error.errno == errno.EINVAL and "pre-conditions" in str(error):
+                raise FileExistsError(errno.EEXIST, "it is there already", path.name) from None
+            raise
+    elif absent:
+        _link_atomically(local(path), content)
+    else:
+        files.write_atomically(local(path), content)
+
+
+def _link_atomically(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        files.write_atomically(temporary, content)
+        os.link(temporary, path)
+        files.flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: UPath) -> Iterator[BinaryIO]:
+    """A new file at ``path``, written in the block from its beginning to its end.
+
+    An object appears whole when the block ends, and not at all if it fails; memory holds one part of it.
+    A file of this machine is flushed to disk when the block ends; while it is written it can be seen, so
+    write it below a folder that nobody reads yet.
+    """
+    if not is_remote(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(local(path), "xb", buffering=0) as file:
+            yield cast(BinaryIO, file)
+            os.fsync(file.fileno())
+        return
+    upload = path.fs.open(path.path, "wb", block_size=PART_BYTES)
+    try:
+        yield cast(BinaryIO, upload)
+        upload.close()
+    except BaseException:
+        with suppress(OSError):
+            upload.discard()
+        upload.closed = True
+        raise
+
+
+def remove(path: UPath) -> None:
+    """Remove the file or tree at ``path``, if there is one."""
+    if is_remote(path):
+        with suppress(FileNotFoundError):
+            path.fs.rm(path.path, recursive=True)
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(local(path))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def flush(path: UPath) -> None:
+    """Force a file or folder of this machine to disk; an object that was written is safe already."""
+    if not is_remote(path):
+        files.flush(local(path))
+
+
+def files_below(folder: UPath) -> Iterator[tuple[UPath, int, float]]:
+    """Every file below ``folder`` with its bytes and when it was written, in seconds since 1970."""
+    if is_remote(folder):
+        for found in _objects(folder):
+            yield folder / found["Key"].removeprefix(_key(folder)), found["size"], _seconds(found)
+        return
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                state = path.stat()
+                yield path, state.st_size, state.st_mtime
+
+
+def _objects(folder: UPath) -> Iterable[dict[str, Any]]:
+    with suppress(FileNotFoundError):
+        found = folder.fs.find(folder.path, detail=True)
+        return [entry for entry in found.values() if entry["type"] == "file"]
+    return []
+
+
+def _key(folder: UPath) -> str:
+    return folder.path.rstrip("/") + "/"
+
+
+def _seconds(found: dict[str, Any]) -> float:
+    return float(found["LastModified"].timestamp())
+
+
+def for_arrow(path: UPath) -> "str | pa.NativeFile":
+    """What pyarrow reads a file from, with ranges of its own."""
+    if not is_remote(path):
+        return str(path)
+    options = path.storage_options
+    filesystem = _arrow(options.get("endpoint_url") or "", options["client_kwargs"].get("region_name", ""))
+    return filesystem.open_input_file(path.path)
+
+
+@lru_cache(maxsize=8)
+def _arrow(endpoint: str, region: str) -> Any:
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
+
+    scheme, _, host = endpoint.rpartition("://")
+    return S3FileSystem(
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        region=region or None,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+    )
+
+
+def for_duckdb(connection: duckdb.DuckDBPyConnection, path: UPath) -> None:
+    """Let ``connection`` read the tree that ``path`` is of, by the text of its files' paths."""
+    if is_remote(path) and not connection.filesystem_is_registered("s3"):
+        connection.register_filesystem(path.fs)
