@@ -14,6 +14,7 @@ from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
 from export_pipeline.exports import DailyExport, export_days, preview
 from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.manifest import Replaces
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.exports.volume import DAYS_BEFORE, volume_warning
 from export_pipeline.ingest import waiting_days
@@ -167,6 +168,8 @@ def materialization(data_type: str, format_: str, day: date, export: DailyExport
 def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:
     """What the UI shows of a day's export; the numbers are plotted over the days."""
     manifest = export.manifest
+    replaces = manifest.replaces
+    told = f"version {replaces.version}: {replaced(replaces)}" if replaces else "nothing"
     return {
         "rows": dg.MetadataValue.int(manifest.row_count),
         "bytes": dg.MetadataValue.int(manifest.total_bytes),
@@ -174,6 +177,7 @@ def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:
         "parts": dg.MetadataValue.int(len(manifest.files)),
         "dataVersion": dg.MetadataValue.int(manifest.days[0].data_version),
         "version": dg.MetadataValue.int(manifest.version),
+        "replaces": dg.MetadataValue.text(told),
         "exportId": dg.MetadataValue.text(manifest.export_id),
         "complete": dg.MetadataValue.bool(manifest.complete),
         "sha256": dg.MetadataValue.md("\n".join(f"- {f.name}: `{f.sha256}`" for f in manifest.files)),
@@ -181,6 +185,11 @@ def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:
         "manifest": dg.MetadataValue.path(export.path / MANIFEST),
         "preview": dg.MetadataValue.md(told_in_words(lambda: _preview(export))),
     }
+
+
+def replaced(replaces: Replaces) -> str:
+    """What a version changed of the one before it, in words."""
+    return f"{replaces.rows_added:,} rows came and {replaces.rows_removed:,} went"
 
 
 def _preview(export: DailyExport) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
-from export_pipeline.defs.exports import UP_TO_DATE, export_key, staleness
+from export_pipeline.defs.exports import UP_TO_DATE, export_key, replaced, staleness
 from export_pipeline.defs.failures import in_words, told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG
@@ -59,8 +59,7 @@ def restate_op(
             context.log.error(f"{export_id}: {in_words(error)}")
             continue
         if made and made.replaces:
-            came, went = made.replaces.rows_added, made.replaces.rows_removed
-            context.log.info(f"{export_id}: version {made.version}, {came:,} rows came and {went:,} went")
+            context.log.info(f"{export_id}: version {made.version}, {replaced(made.replaces)}")
     if failed:
         raise dg.Failure(" ".join(f"{export_id}: {in_words(e)}." for export_id, e in failed.items()))
     return dg.Output(None, metadata={"exports": len(config.export_ids)})

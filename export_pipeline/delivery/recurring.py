@@ -14,9 +14,17 @@ from export_pipeline.exports.request import (
     check_filters,
     check_format,
 )
-from export_pipeline.exports.scheduled import changed_day, first_day
+from export_pipeline.exports.scheduled import changed_day, check_goes_on, first_day
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.schedules import FREQUENCIES, FULL, MODES, Recipient, Schedule, Wanted
+from export_pipeline.ledger.schedules import (
+    FREQUENCIES,
+    FULL,
+    INCREMENTAL,
+    MODES,
+    Recipient,
+    Schedule,
+    Wanted,
+)
 from export_pipeline.settings import Settings
 
 FIELDS = (
@@ -73,6 +81,8 @@ def change(
     _check_keys(values)
     before = ledger.schedules.get(schedule_id)
     wanted = _wanted(values, before, ledger.schedules.user_ids(schedule_id), now)
+    if wanted.mode == INCREMENTAL:
+        check_goes_on(settings, ledger, before, wanted.request["dataTypes"], now)
     recipient = _recipient(settings, ledger, values["delivery"]) if "delivery" in values else None
     if wanted.enabled and wanted.request["filters"]["userCount"] != len(wanted.user_ids):
         raise Conflict(f"schedule {schedule_id} is disabled: {before.reason}", field="filters")

@@ -4,9 +4,11 @@ A delivery has a day (UTC): a daily one is of the day before, a weekly one on a 
 before. It is due at the off-peak hour, made once its days are closed, and caught up for as long as its days
 are kept; whoever makes it, the ledger sees to it that it is made once. In mode ``incremental`` the first one
 is of its days, and each later one goes on from the cursor of the last that is complete, one after the other.
+From a cursor that is too old nobody can go on: that delivery fails, its receiver is told why, and the next
+one begins anew.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +16,7 @@ from functools import cache
 
 from export_pipeline.days import close_instant, days_between, midnight, oldest_kept_day
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound, OutsideRetention
+from export_pipeline.exports.cursors import parse_since
 from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.estimates import estimate
 from export_pipeline.exports.making import Waiting
@@ -184,6 +187,7 @@ def _job(settings: Settings, store: Store, ledger: Ledger, delivery: Delivery, n
     request = _request(settings, ledger, delivery, now)
     expected = estimate(settings, store, ledger, request, now)
     asked = noted(request)
+    asked["since"] = list(_cursors(ledger, delivery.schedule))
     asked["filters"] = delivery.schedule.request["filters"]
     return NewJob(
         request=asked,
@@ -198,14 +202,34 @@ def _job(settings: Settings, store: Store, ledger: Ledger, delivery: Delivery, n
 
 def _request(settings: Settings, ledger: Ledger, delivery: Delivery, now: datetime) -> ExportRequest:
     """The request of a delivery, but for the users that its filter names."""
-    cursor = None
-    if delivery.schedule.mode == INCREMENTAL:
-        cursor = ledger.schedules.last_cursor(delivery.schedule.id)
-    if cursor is not None:
-        # One that is too old, or not of these data types any more, is no reason never to deliver again.
+    if cursors := _cursors(ledger, delivery.schedule):
+        # Whoever works on it refuses what cannot be gone on from, in words for who waits for it.
         with suppress(OutsideRetention, InvalidRequest):
-            return _parsed(settings, delivery, {"cursor": cursor}, now)
+            return _parsed(settings, delivery, {"cursor": cursors}, now)
     return _parsed(settings, delivery, {"startDate": str(delivery.start), "endDate": str(delivery.end)}, now)
+
+
+def _cursors(ledger: Ledger, schedule: Schedule) -> tuple[str, ...]:
+    return ledger.schedules.cursors(schedule.id) if schedule.mode == INCREMENTAL else ()
+
+
+def check_goes_on(
+    settings: Settings, ledger: Ledger, schedule: Schedule, data_types: Sequence[str], now: datetime
+) -> None:
+    """Refuse data types that the next increment of a schedule could not go on with.
+
+    Raises:
+        InvalidRequest: naming ``dataTypes``.
+    """
+    with suppress(OutsideRetention):
+        if cursors := ledger.schedules.cursors(schedule.id):
+            held = parse_since(cursors, now=now, settings=settings).data_types
+            if missing := [name for name in data_types if name not in held]:
+                raise InvalidRequest(
+                    f"dataTypes holds {missing[0]}, of which the increments of {schedule.id} hold nothing so "
+                    f"far; it must be of {', '.join(held)}. Make another schedule for {missing[0]}",
+                    field="dataTypes",
+                )
 
 
 def _parsed(

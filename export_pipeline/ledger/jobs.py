@@ -298,6 +298,7 @@ class Jobs:
         replaces: int,
         added: int,
         removed: int,
+        cursor: str | None,
         now: datetime,
     ) -> Job:
         """Let a complete job show the version that late data made; links to the one before stay in force. Who
@@ -315,6 +316,7 @@ class Jobs:
         }
         return self._move(
             job_id, now, (COMPLETE,), [], path=path, rows=rows, bytes=bytes,
+            request={**self.get(job_id, now).request, "cursor": cursor},
             told_by=partial(announce_restated, told=told) if added or removed else None,
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline.errors import Conflict, NotFound
+from export_pipeline.errors import Conflict, InvalidRequest, NotFound, OutsideRetention
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, FAILED, OPEN, Job, Jobs, NewJob
 from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED
@@ -33,6 +33,11 @@ FULL, INCREMENTAL = "full", "incremental"
 MODES = (FULL, INCREMENTAL)
 
 SUBJECT_ERASED = "a person its filter named was erased; give it other filters to enable it again"
+
+_MEANWHILE = "the increment before it is being made, or was meanwhile; try again"
+_REFUSED = (InvalidRequest.code, OutsideRetention.code)
+"""How a job fails that was to go on from a cursor nobody can go on from; the next one begins anew."""
+_MOST_LOOKED_AT = 60
 
 _FOLLOW_UPS = (EXPORT_RESTATED, USER_ERASED)
 """What an endpoint made for a schedule subscribes to: news of exports that it got."""
@@ -230,17 +235,11 @@ class Schedules:
             found = connection.execute(select(jobs.c.created_by, jobs.c.id).where(jobs.c.number.in_(newest)))
             return {row.created_by: row.id for row in found}
 
-    def last_cursor(self, schedule_id: str) -> str | None:
-        """The cursor of the newest export of a schedule that is complete, or was; None if there is none."""
-        query = (
-            select(jobs.c.request)
-            .where(jobs.c.created_by == schedule_id, jobs.c.state.in_((COMPLETE, EXPIRED)))
-            .order_by(jobs.c.number.desc())
-            .limit(1)
-        )
+    def cursors(self, schedule_id: str) -> tuple[str, ...]:
+        """What the next increment of a schedule goes on from: the cursor of the last one; before the first
+        those of its exports in full, newest first. None if it begins, or began anew."""
         with reading(self._engine) as connection:
-            request = connection.execute(query).scalar()
-        return None if request is None else request.get("cursor")
+            return _cursors(connection, schedule_id)
 
     def is_making(self, schedule_id: str) -> bool:
         """Whether an export of a schedule is queued or processing."""
@@ -274,10 +273,11 @@ class Schedules:
 
         Returns:
             The job; None if somebody else queued it or asked for it before, the schedule was changed or
-            removed since it was read, or it is disabled.
+            removed since it was read, it is disabled, or the job is an increment that does not go on from the
+            last one.
         """
         with self._engine.begin() as connection:
-            if not self._go_on(connection, schedule, following):
+            if not (_follows(connection, schedule, new) and self._go_on(connection, schedule, following)):
                 return None
             known = _made(connection, job_id)
             if any(state not in (FAILED, CANCELLED) for state in known.values()):
@@ -301,8 +301,8 @@ class Schedules:
 
         Raises:
             NotFound: if there is no such schedule any more.
-            Conflict: if a job for the same days is open, a user of the filter was erased, or the schedule
-                was changed since it was read.
+            Conflict: if a job for the same days is open, or of an incremental schedule any; a user of the
+                filter was erased, or the schedule was changed since it was read.
         """
         with self._engine.begin() as connection:
             if _schedule(_one(connection, schedule.id)) != schedule:
@@ -311,6 +311,8 @@ class Schedules:
             for other, state in known.items():
                 if state in OPEN:
                     raise Conflict(f"{other} is {state}; it is delivered when it is complete", field="id")
+            if not _follows(connection, schedule, new):
+                raise Conflict(f"schedule {schedule.id}: {_MEANWHILE}", field="id")
             return self._add(connection, schedule, new, now, _free(job_id, known))
 
     def _add(
@@ -347,6 +349,39 @@ def _one(connection: Connection, schedule_id: str) -> Row[Any]:
     if row is None:
         raise NotFound(f"there is no schedule {schedule_id[:80]!r}", field="id")
     return row
+
+
+def _cursors(connection: Connection, schedule_id: str) -> tuple[str, ...]:
+    query = (
+        select(jobs.c.state, jobs.c.request, jobs.c.error_code)
+        .where(jobs.c.created_by == schedule_id)
+        .order_by(jobs.c.number.desc())
+        .limit(_MOST_LOOKED_AT)
+    )
+    found: list[str] = []
+    for state, request, error in connection.execute(query):
+        if state == FAILED and error in _REFUSED and request.get("since"):
+            break
+        cursor = request.get("cursor")
+        if state not in (COMPLETE, EXPIRED) or cursor is None or (found and state == EXPIRED):
+            continue
+        if request.get("since"):
+            # It went on from all that were before it.
+            return (*found, cursor)
+        found.append(cursor)
+        if state == EXPIRED:
+            break
+    return tuple(found)
+
+
+def _follows(connection: Connection, schedule: Schedule, new: NewJob) -> bool:
+    """Whether an increment goes on from the last one, and no other of the schedule is being made."""
+    if schedule.mode != INCREMENTAL:
+        return True
+    making = select(jobs.c.id).where(jobs.c.created_by == schedule.id, jobs.c.state.in_(OPEN)).limit(1)
+    if connection.execute(making).scalar() is not None:
+        return False
+    return tuple(new.request["since"]) == _cursors(connection, schedule.id)
 
 
 def _made(connection: Connection, job_id: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Scheduled exports that were delivered and of which days have changed: made again, and told to who got them.
 
 The new version has the id of the export and takes its place; the one before stays until the export expires.
-Increments are left as they are: what came since is in the next one (contract, section 8).
+What an incremental schedule made is left as it is: what came since is in its next increment (contract,
+section 8).
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from export_pipeline.exports.service import lock_name, requested
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import SCHEDULED
+from export_pipeline.ledger.schedules import INCREMENTAL
 from export_pipeline.operations.restatement import due, watermark
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -56,7 +58,11 @@ def stale_deliveries(settings: Settings, ledger: Ledger, now: datetime) -> Itera
 def _stale(
     settings: Settings, ledger: Ledger, job: Job, manifest: Manifest, now: datetime
 ) -> StaleDelivery | None:
-    if manifest.since or len(_users(ledger, job)) != job.request["filters"]["userCount"]:
+    if (
+        manifest.since
+        or _is_incremental(ledger, job)
+        or len(_users(ledger, job)) != job.request["filters"]["userCount"]
+    ):
         return None
     since: list[datetime] = []
     changed: list[datetime] = []
@@ -136,10 +142,18 @@ def restate(
             replaces=before.version,
             added=manifest.replaces.rows_added,
             removed=manifest.replaces.rows_removed,
+            cursor=manifest.cursor,
             now=now,
         )
         reach(settings, "restatement.shown")
         return manifest
+
+
+def _is_incremental(ledger: Ledger, job: Job) -> bool:
+    try:
+        return ledger.schedules.get(job.created_by).mode == INCREMENTAL
+    except NotFound:
+        return False
 
 
 def _users(ledger: Ledger, job: Job) -> tuple[str, ...]:

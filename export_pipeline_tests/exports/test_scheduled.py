@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from export_pipeline.delivery.recurring import change, create
-from export_pipeline.errors import Conflict, InvalidRequest
+from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
 from export_pipeline.exports import verify
 from export_pipeline.exports.manifest import Manifest, from_json
 from export_pipeline.exports.scheduled import Queued, changed_day, look, next_run, queue_due, run_now
@@ -410,3 +411,68 @@ def test_an_incremental_one_goes_on_from_the_last_that_is_complete_one_after_the
     third = made(third_day)
     assert (third.since, third.row_count) == ((second.cursor,), 0)
     assert verify(settings.exports).problems == ()
+
+
+def test_one_whose_cursor_is_too_old_fails_saying_so_and_the_next_begins_anew(
+    make: Make, queue: Queue, land: Land, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    schedule = make(mode="incremental")
+
+    def queued(now: datetime) -> Job:
+        return next(iter((*(found := queue(now)).jobs, *found.caught_up)))
+
+    run_job(settings, store, ledger, queued(DUE + 2 * HOUR).id, 1, clock=lambda: DUE)
+    change(settings, ledger, schedule.id, {"enabled": False}, DUE)
+    later = DUE + timedelta(days=100)
+    change(settings, ledger, schedule.id, {"enabled": True}, later)
+    with pytest.raises(OutsideRetention):
+        run_job(settings, store, ledger, (job := queued(later)).id, 1, clock=lambda: later)
+    failed = ledger.jobs.get(job.id, later)
+    assert (failed.state, failed.error_code) == ("failed", "OUTSIDE_RETENTION")
+    assert str(failed.error_message).startswith("cursor is of 2026-11-23; raw events are kept for 90 days")
+    assert ledger.messages.list()[0][0].event == "export.failed"
+    following = queued(later + 24 * HOUR)
+    assert following.request["since"] == []
+
+
+def test_an_incremental_one_takes_no_data_type_that_it_has_not_held_from_the_beginning(
+    make: Make, queue: Queue, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    schedule = make(mode="incremental")
+    (job,) = queue(DUE + 2 * HOUR).jobs
+    run_job(settings, store, ledger, job.id, 1, clock=lambda: DUE)
+    with pytest.raises(InvalidRequest, match="Make another schedule for quality") as refused:
+        change(settings, ledger, schedule.id, {"dataTypes": ["events", "quality"]}, DUE)
+    assert refused.value.field == "dataTypes"
+    change(settings, ledger, schedule.id, {"format": "csv"}, DUE)
+
+
+def test_one_that_becomes_incremental_goes_on_from_every_export_it_made(
+    make: Make, queue: Queue, land: Land, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    schedule = make()
+    cursors: list[str] = []
+    now = DUE + 26 * HOUR
+    for number, at in enumerate((DUE + 2 * HOUR, now)):
+        land([row(number, timestamp=at - timedelta(hours=20))])
+        (job,) = queue(at).jobs
+        made = run_job(settings, store, ledger, job.id, 1, clock=partial(datetime.astimezone, at))
+        cursors.insert(0, made.request["cursor"])
+        # Of the first export's day: once before the second, and once after it.
+        land([row(number + 8, timestamp=DUE - timedelta(hours=20))])
+    change(settings, ledger, schedule.id, {"mode": "incremental"}, now)
+    (job,) = queue(now + 24 * HOUR).jobs
+    assert job.request["since"] == cursors
+    done = run_job(settings, store, ledger, job.id, 1, clock=lambda: now + 24 * HOUR)
+    assert (done.rows, done.request["dateRange"]["start"]) == (2, "2026-11-22")
+    (job,) = queue(now + 48 * HOUR).jobs
+    assert job.request["since"] == [done.request["cursor"]]
+
+
+def test_an_increment_asked_for_while_another_is_made_is_refused(
+    make: Make, queue: Queue, settings: Settings, store: Store, ledger: Ledger
+) -> None:
+    schedule = make(mode="incremental")
+    queue(DUE + 2 * HOUR)
+    with pytest.raises(Conflict, match="the increment before it is being made"):
+        run_now(settings, store, ledger, schedule.id, DUE + 26 * HOUR, nothing)

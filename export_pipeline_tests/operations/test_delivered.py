@@ -181,3 +181,15 @@ def test_a_receiver_of_whom_nobody_knows_whether_it_got_the_version_before_is_to
         assert len(restated(ledger)) == told
         claimed, _ = ledger.attempts.turn([], NOW + 4 * HOUR, 9, {}, 9)
         sending = next(one for one in claimed if one.message.event == EXPORT_READY)
+
+
+def test_what_an_incremental_schedule_made_first_is_no_news_as_its_next_increment_has_what_came(
+    settings: Settings, store: Store, ledger: Ledger, land: Land, deliver: Callable[..., Job]
+) -> None:
+    land(1)
+    job = deliver(mode="incremental")
+    land(2)
+    assert list(stale_deliveries(settings, ledger, NOW + HOUR)) == []
+    assert restate(settings, store, ledger, job.id, now=NOW + HOUR) is None
+    (following,) = queue_due(settings, store, ledger, NOW + 24 * HOUR, nothing).jobs
+    assert run_job(settings, store, ledger, following.id, 1, clock=lambda: NOW + 24 * HOUR).rows == 1
