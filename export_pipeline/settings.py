@@ -22,7 +22,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from upath import UPath
 
-from export_pipeline import allowed, objects
+from export_pipeline import allowed, database_url, objects
+from export_pipeline.database_url import DatabaseUrl
 from export_pipeline.errors import InvalidSetting
 
 PREFIX = "EXPORT_PIPELINE_"
@@ -51,6 +52,11 @@ class Settings(BaseModel):
     )
     s3_region: str = Field(
         "", pattern="^[a-z0-9-]*$", description="Its region; without one the usual means of AWS are asked"
+    )
+    database: DatabaseUrl = Field(
+        DatabaseUrl(""),
+        description="PostgreSQL database that holds ledger, catalog and Dagster's state, as "
+        f"{database_url.FORM}; without one they are SQLite files below the state root",
     )
     first_day: date = Field(date(2026, 1, 1), description="First day that has a partition, as YYYY-MM-DD")
     raw_retention_days: int = Field(90, ge=1, le=3650, description="Days that raw events are kept")
@@ -175,6 +181,16 @@ class Settings(BaseModel):
             raise PydanticCustomError("home", "its path must hold no `?`, no `#`, no tab and no line end")
         return home
 
+    @field_validator("database")
+    @classmethod
+    def _is_address(cls, database: DatabaseUrl) -> DatabaseUrl:
+        if url := database.get_secret_value():
+            try:
+                database_url.check(url)
+            except ValueError as error:
+                raise PydanticCustomError("database", "{reason}", {"reason": str(error)}) from None
+        return database
+
     @field_validator("webhook_allow")
     @classmethod
     def _can_be_read(cls, text: str) -> str:
@@ -277,7 +293,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         first = error.errors()[0]
         name = variable(str(first["loc"][0]))
         right = first["msg"].replace("Input should", "it must", 1)
-        raise InvalidSetting(f"{name} is {first['input']!r}; {right}", field=name) from None
+        secret = isinstance(Settings.model_fields[str(first["loc"][0])].default, SecretStr)
+        shown = "cannot be used, and is not shown" if secret else f"is {first['input']!r}"
+        raise InvalidSetting(f"{name} {shown}; {right}", field=name) from None
 
 
 def describe(settings: Settings, environ: Mapping[str, str] | None = None) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """A deployment of its own for each test: settings on an empty state root, its store and ledger.
 
-``@pytest.mark.backends("s3")`` runs a test on the embedded default and on each backend named.
+``@pytest.mark.backends("s3", "postgres", "s3+postgres")`` runs a test on the embedded default and on each
+backend named; on a test, the mark is instead of that of its module.
 """
 
 import os
@@ -15,7 +16,7 @@ import pytest
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
-from export_pipeline_tests import objectstore
+from export_pipeline_tests import objectstore, postgres
 from export_pipeline_tests.objectstore import ObjectStore
 
 EMBEDDED = "embedded"
@@ -26,8 +27,9 @@ time.tzset()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on the backends it is marked with."""
-    for mark in metafunc.definition.iter_markers("backends"):
+    """Run a test on the backends it is marked with; what has no deployment runs once."""
+    mark = metafunc.definition.get_closest_marker("backends")
+    if mark and "backend" in metafunc.fixturenames:
         others = [pytest.param(name, marks=pytest.mark.system) for name in mark.args]
         metafunc.parametrize("backend", [EMBEDDED, *others], indirect=True)
 
@@ -48,6 +50,21 @@ def s3(object_store: ObjectStore) -> Any:
     return object_store.client
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A real PostgreSQL server."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: postgres.Server) -> Iterator[str]:
+    """The address of a new PostgreSQL database with the ledger's tables."""
+    url = postgres_server.new()
+    yield url
+    postgres_server.drop(url)
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
     """What the deployment runs on."""
@@ -58,7 +75,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 def environment(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """The settings of the deployment, as variables."""
     variables = {"EXPORT_PIPELINE_HOME": str(tmp_path / "home"), "EXPORT_PIPELINE_WORKERS": "2"}
-    if backend == "s3":
+    parts = backend.split("+")
+    if "postgres" in parts:
+        variables["EXPORT_PIPELINE_DATABASE"] = request.getfixturevalue("database")
+    if "s3" in parts:
         store: ObjectStore = request.getfixturevalue("object_store")
         variables |= {
             "EXPORT_PIPELINE_OBJECT_STORE": f"s3://{objectstore.BUCKET}/{uuid.uuid4().hex}",

@@ -11,6 +11,7 @@ from export_pipeline.locks import is_held, known, lock, lock_one, lock_soon, swe
 from export_pipeline.settings import Settings
 
 
+@pytest.mark.backends("postgres")
 def test_as_many_are_let_in_at_once_as_there_are_names(settings: Settings) -> None:
     inside, most = 0, 0
     counting = threading.Lock()
@@ -30,6 +31,7 @@ def test_as_many_are_let_in_at_once_as_there_are_names(settings: Settings) -> No
     assert most == 2
 
 
+@pytest.mark.backends("postgres")
 def test_who_waits_only_so_long_is_told_that_it_is_held(settings: Settings) -> None:
     with lock(settings, "x"), pytest.raises(Conflict, match="x is held"), lock_soon(settings, "x", 0.1):
         pass

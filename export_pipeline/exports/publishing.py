@@ -15,6 +15,7 @@ from pathlib import Path
 
 from export_pipeline.errors import StorageFull
 from export_pipeline.files import flush
+from export_pipeline.locks import confirm
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCK = ".lock"
@@ -79,7 +80,11 @@ def publish(made: Path, final: Path) -> None:
 
     ``made`` lies in a scratch directory on the same file system. Where something is replaced, a
     process that dies between the two renames leaves nothing at ``final``, never a mixture.
+
+    Raises:
+        TransientError: if a lock that this process holds was lost.
     """
+    confirm()
     final.parent.mkdir(parents=True, exist_ok=True)
     flush(made)
     if final.exists():

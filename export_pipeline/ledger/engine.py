@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
-from export_pipeline.databases import opening
+from export_pipeline import databases
+from export_pipeline.databases import LEDGER
+from export_pipeline.errors import Conflict
 from export_pipeline.locks import lock
 from export_pipeline.settings import Settings
 
-BUSY_SECONDS = 30
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -19,16 +19,20 @@ def connect(settings: Settings) -> Engine:
     """An engine on the ledger, migrated to the newest revision.
 
     Raises:
+        Conflict: if a newer program has migrated it further than this one knows.
         DamagedData, TransientError: see ``databases.opening``.
     """
-    settings.ledger_file.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(f"sqlite:///{settings.ledger_file}", connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    newest = max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
-    with opening(settings.ledger_file, settings):
-        if _revision(engine) != newest:
+    engine = databases.engine(settings, LEDGER)
+    known = sorted(path.stem.split("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    with databases.opening(settings, LEDGER):
+        if _revision(engine) != known[-1]:
             with lock(settings, "migration"):
+                found = _revision(engine)
+                if found is not None and found not in known:
+                    raise Conflict(
+                        f"the ledger has revision {found}, made by a newer program; this one knows up to "
+                        f"{known[-1]}: run the newer one"
+                    )
                 _upgrade(engine)
     return engine
 
@@ -36,29 +40,12 @@ def connect(settings: Settings) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for one consistent look that waits for no writer."""
-    with engine.connect().execution_options(read_only=True) as connection, connection.begin():
+    with databases.look(engine) as connection, connection.begin():
         yield connection
 
 
-def _configure(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver opens no transaction by itself; _begin does
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    # SQLite's default takes the write lock at the first write, when a reader that wants to write may
-    # find its snapshot outdated; taking it at the start makes writers wait instead of fail.
-    if connection.get_execution_options().get("read_only"):
-        connection.exec_driver_sql("BEGIN DEFERRED")
-    else:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
 def _revision(engine: Engine) -> str | None:
-    with engine.connect().execution_options(read_only=True) as connection:
+    with databases.look(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(text("select version_num from alembic_version")).scalar()

@@ -387,7 +387,7 @@ class Messages:
             select(messages.c.webhook_id, func.count())
             .where(messages.c.state == FAILED, messages.c.ended_at > since, messages.c.test.is_(False))
             .group_by(messages.c.webhook_id)
-            .order_by(messages.c.webhook_id)
+            .order_by(messages.c.webhook_id.nulls_first())
         )
         with reading(self._engine) as connection:
             return {row[0]: row[1] for row in connection.execute(query)}

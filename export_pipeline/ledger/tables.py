@@ -43,6 +43,17 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Text(TypeDecorator[str]):
+    """A text; PostgreSQL holds none with a NUL, which is replaced."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text as stored."""
+        return value if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 metadata = MetaData()
 
 COUNTS = ("received", "accepted", "rejected", "duplicate", "suppressed", "unknown_keys", "drift", "clamped")
@@ -50,11 +61,11 @@ COUNTS = ("received", "accepted", "rejected", "duplicate", "suppressed", "unknow
 batches = Table(
     "batches",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("sequence", BigInteger, nullable=False, unique=True),
-    Column("target", String, nullable=False, index=True),
-    Column("source", String, nullable=False),
-    Column("state", String, nullable=False, index=True),
+    Column("target", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("state", Text, nullable=False, index=True),
     Column("files", JSON, nullable=False),
     Column("taken_at", Instant, nullable=False),
     Column("ended_at", Instant),
@@ -77,7 +88,7 @@ batch_days = Table(
 data_versions = Table(
     "data_versions",
     metadata,
-    Column("data_type", String, primary_key=True),
+    Column("data_type", Text, primary_key=True),
     Column("day", Date, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
@@ -88,28 +99,28 @@ data_versions = Table(
 suppressions = Table(
     "suppressions",
     metadata,
-    Column("key_hash", String, primary_key=True),
+    Column("key_hash", Text, primary_key=True),
     Column("erased_at", Instant, nullable=False),
 )
 
 watermarks = Table(
     "watermarks",
     metadata,
-    Column("source", String, primary_key=True),
-    Column("target", String, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
     Column("read_to", Instant, nullable=False),
 )
 
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("number", BigInteger, nullable=False, unique=True),
-    Column("kind", String, nullable=False),
-    Column("state", String, nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False, index=True),
     Column("request", JSON, nullable=False),
     Column("user_filter", LargeBinary),
-    Column("created_by", String, nullable=False),
+    Column("created_by", Text, nullable=False),
     Column("created_at", Instant, nullable=False, index=True),
     Column("started_at", Instant),
     Column("ended_at", Instant),
@@ -122,9 +133,9 @@ jobs = Table(
     Column("rows", BigInteger),
     Column("bytes", BigInteger),
     Column("withheld", BigInteger),
-    Column("path", String),
-    Column("error_code", String),
-    Column("error_message", String),
+    Column("path", Text),
+    Column("error_code", Text),
+    Column("error_message", Text),
     CheckConstraint(
         "state in ('queued', 'processing', 'complete', 'failed', 'cancelled', 'expired')", name="jobs_state"
     ),
@@ -140,10 +151,10 @@ jobs = Table(
 keys = Table(
     "keys",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("hint", String, nullable=False, index=True),
-    Column("hash", String, nullable=False, unique=True),
-    Column("name", String, nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("hint", Text, nullable=False, index=True),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
     Column("scopes", JSON, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
@@ -152,12 +163,12 @@ keys = Table(
 links = Table(
     "links",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
-    Column("path", String),
+    Column("path", Text),
 )
 
 downloads = Table(
@@ -165,7 +176,7 @@ downloads = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("link_id", ForeignKey("links.id"), nullable=False, index=True),
-    Column("name", String, nullable=False),
+    Column("name", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("bytes", BigInteger, nullable=False),
 )
@@ -173,11 +184,11 @@ downloads = Table(
 answers = Table(
     "answers",
     metadata,
-    Column("key_id", String, primary_key=True),
-    Column("route", String, primary_key=True),
-    Column("hash", String, primary_key=True),
-    Column("body_hash", String, nullable=False),
-    Column("result_id", String, nullable=False),
+    Column("key_id", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("body_hash", Text, nullable=False),
+    Column("result_id", Text, nullable=False),
     Column("created_at", Instant, nullable=False, index=True),
     Column("status", Integer),
     Column("data", JSON),
@@ -186,13 +197,13 @@ answers = Table(
 erasures = Table(
     "erasures",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("number", BigInteger, nullable=False, unique=True),
-    Column("state", String, nullable=False, index=True),
-    Column("pass_id", String, index=True),
-    Column("subject", String, nullable=False, index=True),
+    Column("state", Text, nullable=False, index=True),
+    Column("pass_id", Text, index=True),
+    Column("subject", Text, nullable=False, index=True),
     Column("person", LargeBinary),
-    Column("created_by", String, nullable=False),
+    Column("created_by", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("started_at", Instant),
@@ -200,9 +211,9 @@ erasures = Table(
     Column("watermark", BigInteger),
     Column("ended_at", Instant),
     Column("attempt", Integer, nullable=False),
-    Column("error_code", String),
-    Column("error_message", String),
-    Column("certificate", String),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("certificate", Text),
     CheckConstraint("state in ('queued', 'processing', 'complete', 'failed')", name="erasures_state"),
     CheckConstraint("state <> 'failed' or error_code is not null", name="erasures_failed"),
     CheckConstraint(
@@ -213,8 +224,8 @@ erasures = Table(
 erasure_steps = Table(
     "erasure_steps",
     metadata,
-    Column("pass_id", String, primary_key=True),
-    Column("name", String, primary_key=True),
+    Column("pass_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("result", JSON, nullable=False),
     Column("done_at", Instant, nullable=False),
 )
@@ -222,13 +233,13 @@ erasure_steps = Table(
 webhooks = Table(
     "webhooks",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("number", BigInteger, nullable=False, unique=True),
-    Column("url", String, nullable=False),
+    Column("url", Text, nullable=False),
     Column("events", JSON, nullable=False),
-    Column("description", String, nullable=False),
-    Column("status", String, nullable=False),
-    Column("reason", String),
+    Column("description", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
     Column("secret", LargeBinary, nullable=False),
     Column("previous_secret", LargeBinary),
     Column("previous_until", Instant),
@@ -241,21 +252,21 @@ webhooks = Table(
 messages = Table(
     "messages",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("number", BigInteger, nullable=False, unique=True),
-    Column("event", String, nullable=False),
+    Column("event", Text, nullable=False),
     Column("webhook_id", ForeignKey("webhooks.id", ondelete="CASCADE")),
     Column("address", LargeBinary),
-    Column("job_id", String),
+    Column("job_id", Text),
     Column("data", JSON, nullable=False),
-    Column("once", String, unique=True),
+    Column("once", Text, unique=True),
     Column("test", Boolean, nullable=False),
-    Column("state", String, nullable=False),
+    Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Instant),
-    Column("claim", String),
+    Column("claim", Text),
     Column("claimed_until", Instant),
-    Column("error", String),
+    Column("error", Text),
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant),
     Index("messages_due", "state", "next_attempt_at"),
@@ -274,25 +285,25 @@ attempts = Table(
     Column("at", Instant, nullable=False),
     Column("milliseconds", Integer, nullable=False),
     Column("code", Integer),
-    Column("response", String, nullable=False),
-    Column("error", String),
+    Column("response", Text, nullable=False),
+    Column("error", Text),
 )
 
 schedules = Table(
     "schedules",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("number", BigInteger, nullable=False, unique=True),
-    Column("frequency", String, nullable=False),
-    Column("mode", String, nullable=False),
+    Column("frequency", Text, nullable=False),
+    Column("mode", Text, nullable=False),
     Column("request", JSON, nullable=False),
     Column("user_filter", LargeBinary),
     Column("webhook_id", ForeignKey("webhooks.id")),
     Column("address", LargeBinary),
     Column("enabled", Boolean, nullable=False),
-    Column("reason", String),
+    Column("reason", Text),
     Column("next_day", Date, nullable=False),
-    Column("created_by", String, nullable=False),
+    Column("created_by", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     CheckConstraint("frequency in ('daily', 'weekly')", name="schedules_frequency"),
     CheckConstraint("mode in ('full', 'incremental')", name="schedules_mode"),
@@ -303,15 +314,15 @@ schedules = Table(
 kept_from = Table(
     "kept_from",
     metadata,
-    Column("data_type", String, primary_key=True),
+    Column("data_type", Text, primary_key=True),
     Column("day", Date, nullable=False),
 )
 
 expired_exports = Table(
     "expired_exports",
     metadata,
-    Column("data_type", String, primary_key=True),
-    Column("format", String, primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("format", Text, primary_key=True),
     Column("day", Date, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("data_version", Integer, nullable=False),
@@ -330,6 +341,6 @@ metric_days = Table(
 notices = Table(
     "notices",
     metadata,
-    Column("subject", String, primary_key=True),
+    Column("subject", Text, primary_key=True),
     Column("told_at", Instant, nullable=False),
 )

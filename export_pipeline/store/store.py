@@ -26,16 +26,15 @@ from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import OperationalError
 
 from export_pipeline.ahead import ahead
-from export_pipeline.databases import opening
+from export_pipeline.databases import CATALOG, address, opening
 from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
 from export_pipeline.files import flush
-from export_pipeline.locks import lock
+from export_pipeline.locks import confirm, lock
 from export_pipeline.settings import Settings
 from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, day_column, table_schema
 
 NAMESPACE = "export_pipeline"
-BUSY_SECONDS = 30
 COMMIT_ATTEMPTS = 12
 BATCH, ERASURE = "batch", "erasure"
 """What a commit can be marked with: the batch it stores, or the erasure it is part of."""
@@ -54,10 +53,11 @@ class Store:
     @cached_property
     def _catalog(self) -> SqlCatalog:
         self._settings.store.mkdir(parents=True, exist_ok=True)
-        with lock(self._settings, _LOCK), opening(self._settings.catalog_file, self._settings):
+        with lock(self._settings, _LOCK), opening(self._settings, CATALOG):
             return SqlCatalog(
                 NAMESPACE,
-                uri=f"sqlite:///{self._settings.catalog_file}?timeout={BUSY_SECONDS}",
+                uri=address(self._settings, CATALOG),
+                pool_pre_ping="true",
                 warehouse=f"file://{self._settings.store}",  # PyIceberg decodes no "%20"
             )
 
@@ -104,7 +104,11 @@ class Store:
                 if chunk.num_rows:
                     files += _dataframe_to_data_files(loaded.metadata, chunk.cast(arrow), loaded.io)
 
+        mark = properties.get(BATCH)
+
         def commit() -> None:
+            if mark and self.committed(table, mark):
+                return  # by a try before, whose answer was lost
             current = self.table(table)
             with (
                 current.transaction() as transaction,
@@ -186,6 +190,7 @@ def retrying(commit: Callable[[], T]) -> T:
     """
     for attempt in range(COMMIT_ATTEMPTS):
         try:
+            confirm()
             return commit()
         except (CommitFailedException, ValidationException, OperationalError) as error:
             if attempt + 1 == COMMIT_ATTEMPTS:

@@ -9,6 +9,8 @@ from export_pipeline.errors import Conflict
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 
+pytestmark = pytest.mark.backends("postgres")
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -51,6 +53,7 @@ def test_a_refused_request_can_be_corrected(ledger: Ledger) -> None:
     assert ledger.answers.reserve("key_1", "POST /a", "k", b"right", "exp_2", NOW).result_id == "exp_2"
 
 
+@pytest.mark.backends
 def test_nothing_a_client_sent_is_in_the_ledger(ledger: Ledger, settings: Settings) -> None:
     ledger.answers.reserve(
         "key_1", "POST /a", "for-user_00000001", b'{"userIds": ["user_00000002"]}', "e", NOW

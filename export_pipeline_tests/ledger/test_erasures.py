@@ -5,10 +5,13 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
+from export_pipeline.databases import LEDGER, address
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.ledger.erasures import COMPLETE, FAILED, PROCESSING, QUEUED, Subject
 from export_pipeline.settings import Settings
+
+pytestmark = pytest.mark.backends("postgres")
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -67,7 +70,7 @@ def test_no_id_is_in_the_ledger_or_in_what_a_subject_looks_like(ledger: Ledger, 
     ledger.erasures.keep_subject(request.id, Subject("user_00000001", ("device-1",), ("device-2",)))
     assert ledger.erasures.subject(request.id).contested == ("device-2",)
     assert "0001" not in repr(ledger.erasures.subject(request.id))
-    with create_engine(f"sqlite:///{settings.ledger_file}").connect() as connection:
+    with create_engine(address(settings, LEDGER)).connect() as connection:
         row = connection.execute(text("select * from erasures")).one()
     assert not any(needle in str(value) for value in row for needle in ("user_00000001", "device-"))
 

@@ -8,10 +8,13 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
+from export_pipeline.databases import LEDGER, address
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound, RateLimited
 from export_pipeline.ledger import Job, Jobs, Ledger, NewJob
 from export_pipeline.ledger.jobs import EXPORTS, ON_DEMAND, USER
 from export_pipeline.settings import Settings, load
+
+pytestmark = pytest.mark.backends("postgres")
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -261,7 +264,7 @@ def test_the_database_itself_refuses_a_job_that_ended_and_still_holds_users(
     settings: Settings, jobs: Jobs
 ) -> None:
     new(jobs, user_ids=USERS)
-    engine = create_engine(f"sqlite:///{settings.ledger_file}")
+    engine = create_engine(address(settings, LEDGER))
     with engine.begin() as connection, pytest.raises(IntegrityError, match="jobs_forget_users"):
         connection.execute(text("update jobs set state = 'cancelled'"))
 

@@ -9,6 +9,8 @@ from export_pipeline.errors import Conflict, InvalidRequest, NotFound, Unauthori
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 
+pytestmark = pytest.mark.backends("postgres")
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -19,6 +21,7 @@ def test_a_key_is_found_by_its_text(ledger: Ledger) -> None:
     assert key.scopes == ("exports:read", "exports:write")
 
 
+@pytest.mark.backends
 def test_the_ledger_does_not_hold_the_text(ledger: Ledger, settings: Settings) -> None:
     _, text = ledger.keys.create(["exports:read"], NOW)
     with sqlite3.connect(settings.ledger_file) as connection:

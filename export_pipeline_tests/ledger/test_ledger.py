@@ -13,6 +13,8 @@ from export_pipeline.errors import Conflict
 from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.settings import Settings
 
+pytestmark = pytest.mark.backends("postgres")
+
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
 DAY = date(2026, 11, 20)
 NEXT = DAY + timedelta(days=1)
@@ -104,6 +106,7 @@ def test_a_watermark_is_kept_for_each_source_and_target_and_never_moves_back(led
     assert ledger.read_to("a.duckdb", "ads") is None
 
 
+@pytest.mark.backends
 def test_the_database_keeps_no_deleted_bytes_and_lets_readers_beside_a_writer(
     settings: Settings, ledger: Ledger
 ) -> None:

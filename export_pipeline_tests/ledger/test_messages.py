@@ -12,6 +12,8 @@ from export_pipeline.ledger.attempts import LEASE, Claimed, Outcome
 from export_pipeline.ledger.messages import EVENTS, Message
 from export_pipeline.ledger.webhooks import Webhook
 
+pytestmark = pytest.mark.backends("postgres")
+
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 REQUEST = {"dateRange": {"start": "2026-11-18", "end": "2026-11-19"}}

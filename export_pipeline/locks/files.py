@@ -1,58 +1,31 @@
-"""Locks between the processes of one machine.
+"""Locks between the processes of one machine, each held on a file.
 
 A lock is held on a file that may be swept by others: whoever took it looks whether the file is still there.
 """
 
 import fcntl
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from export_pipeline.errors import Conflict
 from export_pipeline.settings import Settings
 
-_LOOK_SECONDS = 0.05
 
-
-@contextmanager
-def lock(settings: Settings, name: str) -> Iterator[None]:
-    """Hold the lock ``name``: one process (or thread) at a time; the death of the holder frees it."""
+def held(settings: Settings, name: str) -> IO[str]:
+    """The file of the lock ``name``, waited for, and held until it is closed."""
     while not (file := _take(_file(settings, name), wait=True)):
         pass
-    with file:
-        yield
+    return file
 
 
-@contextmanager
-def lock_soon(settings: Settings, name: str, seconds: float) -> Iterator[None]:
-    """The same, waiting for it only so long.
-
-    Raises:
-        Conflict: if another still holds it then.
-    """
-    until = time.monotonic() + seconds
-    while not (file := _take(_file(settings, name))):
-        if time.monotonic() > until:
-            raise Conflict(f"{name} is held by another process")
-        time.sleep(_LOOK_SECONDS)
-    with file:
-        yield
-
-
-@contextmanager
-def lock_one(settings: Settings, names: Sequence[str]) -> Iterator[None]:
-    """Hold one of the locks ``names``, whichever is free first: as many can be at it as there are names."""
-    while not (file := next(filter(None, (_take(_file(settings, name)) for name in names)), None)):
-        time.sleep(_LOOK_SECONDS)
-    with file:
-        yield
+def take(settings: Settings, name: str) -> IO[str] | None:
+    """The file of the lock ``name``, held until it is closed; None if it is not free."""
+    return _take(_file(settings, name))
 
 
 def _take(path: Path, wait: bool = False) -> IO[str] | None:
-    """The file of a lock, held until it is closed; None if another holds it, or has swept it just now."""
+    """None if another holds it, or has swept it just now."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a")  # noqa: SIM115
     try:
