@@ -62,7 +62,7 @@ def database(postgres_server: postgres.Server) -> Iterator[str]:
     """The address of a new PostgreSQL database with the ledger's tables."""
     url = postgres_server.new()
     yield url
-    postgres_server.drop(url)
+    postgres_server.retire(url)
 
 
 @pytest.fixture
