@@ -6,10 +6,11 @@ the same for both. Credentials are found by the usual means of AWS.
 """
 
 import errno
+import io
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,8 @@ import duckdb
 import pyarrow as pa
 from upath import UPath
 
-from export_pipeline import files
+from export_pipeline import buckets, files
+from export_pipeline.ranges import Ranges
 
 PART_BYTES = 16 << 20
 """Bytes of an object that are sent at once: an object has at most 10,000 such parts."""
@@ -129,10 +131,52 @@ def writing(path: UPath) -> Iterator[BinaryIO]:
 def remove(path: UPath) -> None:
     """Remove the file or tree at ``path``, if there is one."""
     if is_remote(path):
-        with suppress(FileNotFoundError):
-            path.fs.rm(path.path, recursive=True)
+        buckets.delete([path, *(found.path for found in buckets.listed(path))])
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(local(path))
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: UPath) -> Iterator[BinaryIO]:
+    """As ``writing``, for a file that others read meanwhile: what was there before stays until the end."""
+    if is_remote(path):
+        with writing(path) as upload:
+            yield upload
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = local(path).with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(local(path))
+        files.flush(local(path.parent))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def reading(path: UPath | Path, version: str = "") -> BinaryIO:
+    """The file at ``path``, to be read from its beginning or anywhere; memory holds a little of it.
+
+    Args:
+        version: of an object, as a listing told it.
+
+    Raises:
+        Changed: here or later, if it is an object that has changed.
+        FileNotFoundError: here or later, if it is not there.
+    """
+    if isinstance(path, Path):
+        return open(path, "rb")
+    return cast(BinaryIO, io.BufferedReader(Ranges(path, version), 1 << 18))
+
+
+def remove_file(path: UPath) -> None:
+    """Remove the file at ``path``, if there is one."""
+    if is_remote(path):
+        buckets.delete([path])
     else:
         path.unlink(missing_ok=True)
 
@@ -146,29 +190,15 @@ def flush(path: UPath) -> None:
 def files_below(folder: UPath) -> Iterator[tuple[UPath, int, float]]:
     """Every file below ``folder`` with its bytes and when it was written, in seconds since 1970."""
     if is_remote(folder):
-        for found in _objects(folder):
-            yield folder / found["Key"].removeprefix(_key(folder)), found["size"], _seconds(found)
+        for found in buckets.listed(folder):
+            if not found.name.endswith("/"):
+                yield found.path, found.size, found.written
         return
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
             if path.is_file():
                 state = path.stat()
                 yield path, state.st_size, state.st_mtime
-
-
-def _objects(folder: UPath) -> Iterable[dict[str, Any]]:
-    with suppress(FileNotFoundError):
-        found = folder.fs.find(folder.path, detail=True)
-        return [entry for entry in found.values() if entry["type"] == "file"]
-    return []
-
-
-def _key(folder: UPath) -> str:
-    return folder.path.rstrip("/") + "/"
-
-
-def _seconds(found: dict[str, Any]) -> float:
-    return float(found["LastModified"].timestamp())
 
 
 def for_arrow(path: UPath) -> "str | pa.NativeFile":

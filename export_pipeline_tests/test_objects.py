@@ -88,3 +88,29 @@ def test_parquet_is_read_by_pyarrow_and_by_duckdb_also_in_another_process(
         objects.for_duckdb(connection, path)
         objects.for_duckdb(connection, path)
         assert connection.sql(f"select sum(n) from read_parquet(['{path}'])").fetchall() == [(499_500,)]
+
+
+def test_a_file_is_read_from_its_beginning_and_anywhere(tree: UPath) -> None:
+    content = bytes(range(251)) * 80_000
+    objects.write(tree / "part", content)
+    objects.write(tree / "empty", b"")
+    with objects.reading(tree / "part") as file:
+        assert file.read() == content
+        for place in (0, len(content) - 10, 9_000_001):
+            file.seek(place)
+            assert file.read(100) == content[place : place + 100]
+        assert file.seek(-3, 2) == len(content) - 3
+        assert file.read() == content[-3:]
+    with objects.reading(tree / "empty") as file:
+        assert file.read() == b""
+    with pytest.raises(FileNotFoundError):
+        objects.reading(tree / "absent").read()
+
+
+def test_a_file_that_is_written_again_is_there_whole_all_the_time(tree: UPath) -> None:
+    objects.write(tree / "a", b"before")
+    with objects.replacing(tree / "a") as file:
+        file.write(b"after")
+        assert (tree / "a").read_bytes() == b"before"
+    assert (tree / "a").read_bytes() == b"after"
+    assert names(tree) == {"a": 5}
