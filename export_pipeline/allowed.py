@@ -1,10 +1,12 @@
-"""What the operator lets webhooks reach besides the public internet: the setting ``webhook_allow``, read.
+"""Networks and hosts that settings name: what webhooks may reach besides the public internet, and where the
+portal's proxies are.
 
-Comma-separated networks (``10.1.0.0/16``), host names (``hooks.internal``) and origins
-(``http://localhost:9000``): contract, section 5.
+For webhooks these are comma-separated networks (``10.1.0.0/16``), host names (``hooks.internal``) and
+origins (``http://localhost:9000``): contract, section 5.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
@@ -13,12 +15,14 @@ _NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0
 
 HTTP_PORT = 80
 
+Network = IPv4Network | IPv6Network
+
 
 @dataclass(frozen=True)
 class Allowed:
     """Networks, lower-case host names, and (host, port) of plain HTTP servers."""
 
-    networks: tuple[IPv4Network | IPv6Network, ...]
+    networks: tuple[Network, ...]
     names: frozenset[str]
     origins: frozenset[tuple[str, int]]
 
@@ -33,22 +37,39 @@ def parse(text: str) -> Allowed:
     Raises:
         ValueError: with what is wrong, as the end of a sentence.
     """
-    networks, names, origins = [], set(), set()
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    found, names, origins = [], set(), set()
+    for item in _items(text):
         if origin := _ORIGIN.fullmatch(item):
             origins.add(_origin(item, origin))
         elif "//" in item:
             raise ValueError(f"{item[:80]!r} is no http:// origin, such as http://localhost:9000")
         elif "/" in item or ":" in item or item.replace(".", "").isdigit():
-            try:
-                networks.append(ip_network(item))
-            except ValueError:
-                raise ValueError(f"{item[:80]!r} is no network, such as 10.1.0.0/16") from None
+            found.append(_network(item))
         elif _NAME.fullmatch(item):
             names.add(item.lower())
         else:
             raise ValueError(f"{item[:80]!r} is neither a network, nor a host name, nor an http:// origin")
-    return Allowed(tuple(networks), frozenset(names), frozenset(origins))
+    return Allowed(tuple(found), frozenset(names), frozenset(origins))
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The comma-separated networks of a setting's text.
+
+    Raises:
+        ValueError: with what is wrong, as the end of a sentence.
+    """
+    return tuple(map(_network, _items(text)))
+
+
+def _items(text: str) -> Iterator[str]:
+    return filter(None, (part.strip() for part in text.split(",")))
+
+
+def _network(item: str) -> Network:
+    try:
+        return ip_network(item)
+    except ValueError:
+        raise ValueError(f"{item[:80]!r} is no network, such as 10.1.0.0/16") from None
 
 
 def _origin(item: str, origin: re.Match[str]) -> tuple[str, int]:

@@ -31,6 +31,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 MAIL_PATTERN = rf"^{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*$"
 """An e-mail address: nothing in it can end a header or begin another."""
+_PASSWORD_LENGTH = 12
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -105,6 +106,9 @@ class Settings(BaseModel):
         le=3650,
         description="Days that Dagster's runs with their logs, and the log of downloads, are kept",
     )
+    audit_retention_days: int = Field(
+        730, ge=1, le=36_500, description="Days that the log of what was done in the portal is kept"
+    )
     retention_hour: int = Field(
         4, ge=0, le=23, description="Hour (UTC) at which what is past its time is removed"
     )
@@ -126,6 +130,33 @@ class Settings(BaseModel):
     )
     body_bytes: int = Field(
         1 << 20, ge=1 << 10, le=1 << 28, description="Bytes that the body of a request to the API may have"
+    )
+
+    portal_password: SecretStr = Field(
+        SecretStr(""),
+        description="Password of the portal, 12 characters or more; without one it is made on first use",
+    )
+    portal_user_header: str = Field(
+        "",
+        pattern="^([A-Za-z0-9-]+)?$",
+        description="Header in which a proxy says who is logged in, such as X-Forwarded-User; there is then "
+        "no login with a password unless one is set",
+    )
+    portal_proxies: str = Field(
+        "",
+        validate_default=True,
+        description="Comma-separated networks of the proxies from which that header is believed",
+    )
+    portal_idle_minutes: int = Field(
+        60, ge=1, le=1440, description="Minutes without use after which a session of the portal ends"
+    )
+    portal_session_hours: int = Field(
+        12, ge=1, le=168, description="Hours after which a session of the portal ends in any case"
+    )
+    dagster_url: str = Field(
+        "http://127.0.0.1:3000",
+        pattern="^(https?://[^/?#]+[^?#]*)?$",
+        description="Where people reach the Dagster UI, for links to it; none: no links",
     )
 
     webhook_allow: str = Field(
@@ -206,6 +237,33 @@ class Settings(BaseModel):
         if security == "none" and others.data.get("smtp_host") not in ("", *_THIS_MACHINE):
             raise PydanticCustomError("smtp_security", "it must be starttls or tls, as it is another machine")
         return security
+
+    @field_validator("portal_password")
+    @classmethod
+    def _is_long(cls, password: SecretStr) -> SecretStr:
+        if 0 < len(password.get_secret_value()) < _PASSWORD_LENGTH:
+            raise PydanticCustomError(
+                "portal_password", f"it must have {_PASSWORD_LENGTH} characters or more"
+            )
+        return password
+
+    @field_validator("portal_proxies")
+    @classmethod
+    def _are_networks(cls, text: str, others: ValidationInfo) -> str:
+        try:
+            found = allowed.networks(text)
+        except ValueError as error:
+            raise PydanticCustomError("portal_proxies", "{reason}", {"reason": str(error)}) from None
+        if not found and others.data.get("portal_user_header"):
+            raise PydanticCustomError(
+                "portal_proxies", "it must name networks, such as 10.1.0.0/16, as portal_user_header is set"
+            )
+        return text
+
+    @cached_property
+    def proxies(self) -> tuple[allowed.Network, ...]:
+        """Where requests come from whose header says who is logged in to the portal."""
+        return allowed.networks(self.portal_proxies)
 
     @cached_property
     def allowed(self) -> allowed.Allowed:

@@ -67,7 +67,7 @@ class Access:
             )
             await refusal(Request(scope), defect)(scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", NO_ROUTE)
+            route = _route(scope)
             seconds = time.perf_counter() - began
             self._metrics.answered(scope["method"], route, status, seconds)
             ACCESS.info(
@@ -79,3 +79,9 @@ class Access:
                 seconds * 1000,
                 state["request_id"],
             )
+
+
+def _route(scope: Scope) -> str:
+    """The route that answered, below the path of the application it belongs to."""
+    route = getattr(scope.get("route"), "path", None)
+    return NO_ROUTE if route is None else f"{scope.get('root_path', '')}{route}"

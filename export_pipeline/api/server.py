@@ -7,16 +7,15 @@ from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from export_pipeline.api.app import create_app
 from export_pipeline.errors import InvalidRequest
-from export_pipeline.settings import Settings
 
 BACKLOG = 512
 ENDING_SECONDS = 20
 
 
-def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(app: FastAPI, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Answer requests until the process is told to end; downloads under way then have 20 s.
 
     Args:
@@ -26,7 +25,6 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
     Raises:
         InvalidRequest: if the address cannot be listened on.
     """
-    app = create_app(settings)
     listening = _listen(host, port)
     with listening:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -39,16 +37,27 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
 
 def server(app: FastAPI, ending_seconds: int = ENDING_SECONDS) -> uvicorn.Server:
     """The server of an application; its own access log, which shows paths, is off."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=ending_seconds,
-        )
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=ending_seconds,
     )
+    config.load()
+    config.loaded_app = _noting_peer(config.loaded_app)
+    return uvicorn.Server(config)
+
+
+def _noting_peer(app: ASGIApp) -> ASGIApp:
+    """Note under ``peer`` who a request's connection is from, before the headers of proxies are believed."""
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["peer"] = scope.get("client")
+        await app(scope, receive, send)
+
+    return noting
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Commands around the API: ``serve``, ``keys``, ``download``."""
+"""Commands around the API: ``serve``, ``portal``, ``keys``, ``download``."""
 
 import re
 from collections.abc import Sequence
@@ -29,14 +29,60 @@ _JOB = re.compile(r"[a-z_]+_[0-9A-Za-z_-]+", re.ASCII)
 @json_option
 @pass_output
 def serve(output: Output, host: str, port: int) -> None:
-    """Serve the REST API until interrupted; /docs describes it.
+    """Serve the portal and the REST API until interrupted; /docs describes the API.
 
+    Where no password of the portal is set, the address shown logs in whoever opens it first, within an hour.
     The access log goes to standard error.
     """
+    from export_pipeline.api.app import create_app
     from export_pipeline.api.server import serve as run
+    from export_pipeline.portal import attach
+    from export_pipeline.portal.entrance import entrance
     from export_pipeline.settings import load
 
-    run(load(), host, port, lambda url: output.show({"url": url}, f"Listening on {url}; {url}/docs"))
+    settings = load()
+
+    def ready(url: str) -> None:
+        portal = entrance(settings, url)
+        output.show(
+            {"url": url, "portal": portal},
+            f"Open {portal}\nThe REST API is at {url}; {url}/docs describes it",
+        )
+
+    run(attach(create_app(settings)), host, port, ready)
+
+
+@click.group()
+def portal() -> None:
+    """Get into the portal that `serve` serves."""
+
+
+@portal.command("link")
+@json_option
+@pass_output
+def link_(output: Output) -> None:
+    """Make a link that logs in whoever opens it first, within an hour."""
+    from export_pipeline.days import utc_now
+    from export_pipeline.delivery.links import DEFAULT_URL
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.portal.entrance import link
+    from export_pipeline.settings import load
+
+    settings = load()
+    url = link(Ledger(settings), settings.public_url or DEFAULT_URL, utc_now())
+    output.show({"url": url}, url)
+
+
+@portal.command("password")
+@json_option
+@pass_output
+def password_(output: Output) -> None:
+    """Show the password that was made, where none is set."""
+    from export_pipeline.portal.passwords import made_password
+    from export_pipeline.settings import load
+
+    text = made_password(load())
+    output.show({"password": text}, text)
 
 
 @click.group()
@@ -160,4 +206,4 @@ def _source(what: str) -> "Source":
     return LocalSource(published(settings, Ledger(settings).jobs.get(what, utc_now())))
 
 
-COMMANDS = (serve, keys, download)
+COMMANDS = (serve, portal, keys, download)

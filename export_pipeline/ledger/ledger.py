@@ -15,6 +15,7 @@ from export_pipeline import locks
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.answers import Answers
 from export_pipeline.ledger.attempts import Attempts
+from export_pipeline.ledger.audit import Audit
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
 from export_pipeline.ledger.erasing import Replace, empty_log, replace_texts
@@ -25,6 +26,7 @@ from export_pipeline.ledger.keys import Keys
 from export_pipeline.ledger.links import Links
 from export_pipeline.ledger.messages import Messages
 from export_pipeline.ledger.schedules import Schedules
+from export_pipeline.ledger.sessions import Sessions
 from export_pipeline.ledger.tables import COUNTS, batch_days, batches, data_versions, suppressions, watermarks
 from export_pipeline.ledger.webhooks import Webhooks
 from export_pipeline.settings import Settings
@@ -119,6 +121,16 @@ class Ledger:
     def keeping(self) -> Keeping:
         """What retention removed, and what daily metrics were computed from."""
         return Keeping(self._engine)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The sessions of the portal."""
+        return Sessions(self._settings, self._engine)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What was done in the portal."""
+        return Audit(self._engine)
 
     def replace_texts(self, replace: Replace) -> int:
         """Replace ids in every text the ledger holds; how many were replaced."""

@@ -344,3 +344,33 @@ notices = Table(
     Column("subject", Text, primary_key=True),
     Column("told_at", Instant, nullable=False),
 )
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("who", String, nullable=False),
+    Column("how", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+
+login_links = Table(
+    "login_links",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("expires_at", Instant, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("who", String, nullable=False),
+    Column("how", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("request_id", String, nullable=False),
+)

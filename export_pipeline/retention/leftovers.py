@@ -1,4 +1,5 @@
-"""What nobody owns any more: orphans of dead processes, traces of locks, old answers and downloads."""
+"""What nobody owns any more: orphans of dead processes, traces of locks, old answers, old entries of
+logs."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -63,3 +64,9 @@ def forget_downloads(settings: Settings, ledger: Ledger, now: datetime, dry: boo
     """Remove links, and the log of downloads through them, that ended long enough before ``now``."""
     before = now - timedelta(days=settings.log_retention_days)
     return Item(rows=ledger.links.ended(before) if dry else ledger.links.forget(before))
+
+
+def forget_audit(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -> Item:
+    """Remove what the portal's log says of what was done long enough before ``now``."""
+    before = now - timedelta(days=settings.audit_retention_days)
+    return Item(rows=ledger.audit.older(before) if dry else ledger.audit.forget(before))

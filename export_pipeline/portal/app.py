@@ -1,0 +1,83 @@
+"""The portal as an application under ``/portal`` of the API's: its pages, and which exception becomes which
+page."""
+
+import logging
+import traceback
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from export_pipeline.api.envelopes import STATUS_OF, request_id
+from export_pipeline.api.rates import RateLimiter
+from export_pipeline.errors import ExportPipelineError, TransientError
+from export_pipeline.portal import activity, exports, home, login, status
+from export_pipeline.portal.guards import LoginNeeded
+from export_pipeline.portal.headers import Headers
+from export_pipeline.portal.pages import PREFIX, error_page, to_login
+
+MODULES = (login, home, exports, status, activity)
+STATIC = Path(__file__).parent / "static"
+_LOG = logging.getLogger("export_pipeline.portal")
+
+
+def attach(api: FastAPI) -> FastAPI:
+    """Put the portal under ``/portal`` of the API's application; that application."""
+    portal = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    portal.state.deployment = api.state.deployment
+    portal.state.attempts = RateLimiter(login.ATTEMPTS_A_MINUTE)
+    for module in MODULES:
+        portal.include_router(module.router)
+    portal.mount("/static", StaticFiles(directory=STATIC))
+    portal.add_middleware(Headers, failed=_failed)
+    portal.add_exception_handler(LoginNeeded, _login_needed)
+    portal.add_exception_handler(ExportPipelineError, _told)
+    portal.add_exception_handler(RequestValidationError, _malformed)
+    portal.add_exception_handler(HTTPException, _unrouted)
+    portal.add_exception_handler(OperationalError, _busy)
+    portal.add_exception_handler(PoolTimeout, _busy)
+    api.mount(PREFIX, portal)
+    api.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", 307), include_in_schema=False)
+    return api
+
+
+def _login_needed(request: Request, _: Exception) -> Response:
+    return to_login(request)
+
+
+def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ExportPipelineError)
+    return error_page(request, STATUS_OF.get(error.code, 500), error.message)
+
+
+def _malformed(request: Request, _: Exception) -> Response:
+    return error_page(request, 404, "There is no such page.")
+
+
+def _unrouted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return error_page(request, 405, "This address is not for that; go to the page and use its form.")
+    return error_page(request, 404, "There is no such page.")
+
+
+def _busy(request: Request, _: Exception) -> Response:
+    return error_page(request, 503, TransientError("the ledger cannot be reached now; try again").message)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _LOG.error(
+        "%s %s in %s, %s:%d",
+        request_id(request),
+        type(error).__name__,
+        place.name,
+        place.filename,
+        place.lineno,
+    )
+    return error_page(request, 500, "This is a defect; the server's log has more under the request id.")

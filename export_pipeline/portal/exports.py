@@ -1,0 +1,209 @@
+"""Analytics → Export data: asking for an export, the list of them, and one with its files."""
+
+import re
+import secrets
+import shlex
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.exc import IntegrityError
+from starlette.responses import RedirectResponse, Response
+
+from export_pipeline.api.deployment import deployment, signer
+from export_pipeline.api.envelopes import STATUS_OF
+from export_pipeline.days import MAX_RANGE_DAYS, oldest_kept_day, utc_now
+from export_pipeline.delivery.links import current_link, urls
+from export_pipeline.delivery.onefile import one_file_name
+from export_pipeline.delivery.published import published
+from export_pipeline.errors import ExportPipelineError, NotFound
+from export_pipeline.exports.estimates import estimate
+from export_pipeline.exports.request import parse_request
+from export_pipeline.exports.service import request_export
+from export_pipeline.ledger import Job
+from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, OPEN
+from export_pipeline.portal import export_form
+from export_pipeline.portal.auditing import note
+from export_pipeline.portal.forms import Form, form_of
+from export_pipeline.portal.guards import member
+from export_pipeline.portal.pages import page, to
+
+router = APIRouter(prefix="/exports", dependencies=[Depends(member)])
+
+CREATED_BY = "portal"
+_ONCE = re.compile(r"exp_[0-9a-f]{24}", re.ASCII)
+
+GivenForm = Annotated[Form, Depends(form_of)]
+Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
+
+
+@router.get("")
+def show(request: Request, cursor: Cursor = None) -> Response:
+    """The form and the list."""
+    return _page(request, export_form.fresh(deployment(request).settings, utc_now()), cursor=cursor)
+
+
+@router.post("")
+def ask(request: Request, form: GivenForm) -> Response:
+    """Queue an export. The same form sent twice asks once."""
+    here, now = deployment(request), utc_now()
+    once = form.text("once")
+    job_id = once if _ONCE.fullmatch(once) else None
+    try:
+        if job_id is None or not _is_known(request, job_id):
+            values = export_form.asked(form)
+            job = request_export(
+                here.settings, here.store, here.ledger, values, now=now, created_by=CREATED_BY, job_id=job_id
+            )
+            job_id = job.id
+            note(request, "asked for an export", job.id)
+    except IntegrityError:
+        pass  # asked for by the same form a moment ago
+    except ExportPipelineError as error:
+        return _page(request, export_form.told(form, error), status=_status(error))
+    return to(request, f"/exports/{job_id}")
+
+
+@router.post("/estimate")
+def foresee(request: Request, form: GivenForm) -> Response:
+    """What an export will come to: with htmx the part of the page that says so, else the page."""
+    if request.headers.get("hx-request"):
+        return page(
+            request, "estimate.html", expected=_expected(request, form), hint=_hint(form), swapped=True
+        )
+    return _page(request, form)
+
+
+@router.get("/list")
+def rows(request: Request, cursor: Cursor = None) -> Response:
+    """The list alone, as it is now."""
+    return page(request, "exports_list.html", **_listed(request, cursor))
+
+
+@router.get("/{job_id}")
+def one(request: Request, job_id: str) -> Response:
+    """An export."""
+    return page(request, "export.html", **_one(request, job_id), seen=None)
+
+
+@router.get("/{job_id}/live")
+def live(request: Request, job_id: str, seen: str = "") -> Response:
+    """What changes of an export while it is made. ``seen`` is the state that was shown before."""
+    return page(request, "export_live.html", **_one(request, job_id), seen=seen)
+
+
+@router.get("/{job_id}/download")
+def download(request: Request, job_id: str) -> Response:
+    """Goes on to the signed URL of an export as one file."""
+    here, now = deployment(request), utc_now()
+    job = _found(request, job_id)
+    export = published(here.settings, job)
+    leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
+    note(request, "downloaded an export", job.id)
+    return RedirectResponse(leads_to.download, 303)
+
+
+@router.post("/{job_id}/cancel")
+def cancel(request: Request, job_id: str) -> Response:
+    """End an export that is not complete."""
+    job = deployment(request).ledger.jobs.cancel(_found(request, job_id).id, utc_now())
+    note(request, "cancelled an export", job.id)
+    return to(request, f"/exports/{job.id}")
+
+
+def _page(request: Request, form: Form, status: int = 200, cursor: str | None = None) -> Response:
+    settings, now = deployment(request).settings, utc_now()
+    once = form.text("once")
+    return page(
+        request,
+        "exports.html",
+        status,
+        form=form,
+        expected=_expected(request, form),
+        hint=_hint(form),
+        oldest=oldest_kept_day(now, settings.raw_retention_days),
+        today=now.date(),
+        most_days=MAX_RANGE_DAYS,
+        options=export_form,
+        once=once if _ONCE.fullmatch(once) else f"exp_{secrets.token_hex(12)}",
+        **_listed(request, cursor),
+    )
+
+
+def _hint(form: Form) -> str:
+    return export_form.range_hint(form, utc_now())
+
+
+def _expected(request: Request, form: Form) -> dict[str, Any]:
+    """Days, rows, size and time of what a form asks for, or the error that it would be refused with."""
+    here, now = deployment(request), utc_now()
+    try:
+        wanted = parse_request(export_form.asked(form), now=now, settings=here.settings)
+        found = estimate(here.settings, here.store, here.ledger, wanted, now)
+    except ExportPipelineError as error:
+        return {"error": next(iter(export_form.told(Form(), error).errors.values()))}
+    return {
+        "days": (wanted.end - wanted.start).days + 1,
+        "rows": found.rows,
+        "bytes": found.bytes,
+        "time": _in_words(found.completion - now),
+        "guessed": bool(wanted.filters),
+        "error": "",
+    }
+
+
+def _in_words(time: timedelta) -> str:
+    seconds = max(1, round(time.total_seconds()))
+    return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
+
+
+def _listed(request: Request, cursor: str | None) -> dict[str, Any]:
+    found, following, total = deployment(request).ledger.jobs.list(utc_now(), cursor=cursor)
+    return {
+        "jobs": found,
+        "following": following,
+        "total": total,
+        "cursor": cursor or "",
+        "open": any(job.state in OPEN for job in found),
+    }
+
+
+def _one(request: Request, job_id: str) -> dict[str, Any]:
+    job, now = _found(request, job_id), utc_now()
+    return {"job": job, "open": job.state in OPEN, "left": _left(job, now), **_files(request, job, now)}
+
+
+def _left(job: Job, now: datetime) -> str:
+    return _in_words(job.estimated_completion - now) if job.estimated_completion > now else ""
+
+
+def _files(request: Request, job: Job, now: datetime) -> dict[str, Any]:
+    """The files of a complete export and where they are; nothing of one that has none."""
+    if job.state != COMPLETE:
+        return {"files": (), "leads_to": None, "command": "", "name": ""}
+    here = deployment(request)
+    export = published(here.settings, job)
+    leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
+    name = one_file_name(export.manifest)
+    return {
+        "files": export.manifest.files,
+        "leads_to": leads_to,
+        "name": name,
+        "command": f"curl -fL -C - -o {shlex.quote(name)} {shlex.quote(leads_to.download)}",
+    }
+
+
+def _found(request: Request, job_id: str) -> Job:
+    return deployment(request).ledger.jobs.get(job_id, utc_now(), EXPORTS)
+
+
+def _is_known(request: Request, job_id: str) -> bool:
+    try:
+        _found(request, job_id)
+    except NotFound:
+        return False
+    return True
+
+
+def _status(error: ExportPipelineError) -> int:
+    return 422 if error.field else STATUS_OF.get(error.code, 500)

@@ -1,0 +1,115 @@
+"""Pages from templates: what every one of them is given, and how values look in them."""
+
+import hashlib
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from export_pipeline.api.envelopes import RETRY_SECONDS, request_id
+from export_pipeline.portal import guards, sections
+from export_pipeline.sizes import counted, size
+
+PREFIX = "/portal"
+_HERE = Path(__file__).parent
+
+
+def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
+    """A page, or with htmx a part of one.
+
+    Args:
+        code: the answer's HTTP status.
+        values: what the template is given beside ``root`` (the portal's path), ``session``, ``form_token``,
+            ``sections`` and ``path``.
+    """
+    known = guards.current(request)
+    text = (
+        _templates()
+        .get_template(template)
+        .render(
+            root=request.scope["root_path"],
+            path=request.scope["path"].removeprefix(request.scope["root_path"]),
+            session=known.session if known else None,
+            form_token=known.form_token if known else "",
+            sections=sections.SECTIONS,
+            **values,
+        )
+    )
+    return HTMLResponse(text, code)
+
+
+def error_page(request: Request, status: int, message: str) -> Response:
+    """A page that says what went wrong."""
+    answer = page(
+        request, "error.html", status, status=status, message=message, request_id=request_id(request)
+    )
+    if status in (429, 503):
+        answer.headers["Retry-After"] = str(RETRY_SECONDS)
+    return answer
+
+
+def to(request: Request, path: str) -> Response:
+    """Go on at another page of the portal, as after every form."""
+    return RedirectResponse(request.scope["root_path"] + path, 303)
+
+
+def to_login(request: Request) -> Response:
+    """Log in first, and come back here if here is a page to look at."""
+    root = request.scope["root_path"]
+    came = request.scope["path"].removeprefix(root)
+    if request.url.query:
+        came += f"?{request.url.query}"
+    there = f"{root}/login" + (
+        f"?next={quote(came, safe='')}" if request.method == "GET" and came != "/" else ""
+    )
+    if request.headers.get("hx-request"):
+        return Response(status_code=401, headers={"HX-Redirect": f"{root}/login"})
+    return RedirectResponse(there, 303)
+
+
+def local_path(text: str) -> str:
+    """``text`` if it is a path inside the portal, else the portal's first page."""
+    plain = text.isascii() and text.isprintable() and "\\" not in text
+    return text if plain and text.startswith("/") and not text.startswith("//") else "/"
+
+
+def instant(value: datetime | None) -> str:
+    """An instant for people, in UTC to the minute."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}" if value else "–"
+
+
+def machine_instant(value: datetime) -> str:
+    """An instant as the ``datetime`` of a ``<time>``."""
+    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@lru_cache
+def _static(name: str) -> str:
+    """The path of a static file below the portal, which changes when its content does."""
+    digest = hashlib.sha256((_HERE / "static" / name).read_bytes()).hexdigest()
+    return f"/static/{name}?v={digest[:12]}"
+
+
+@lru_cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "size": size,
+        "counted": counted,
+        "instant": instant,
+        "machine_instant": machine_instant,
+        "number": lambda value: f"{value:,}",
+    }
+    environment.globals["static"] = _static
+    return environment

@@ -1,0 +1,100 @@
+"""What holds of every page: forms of ours alone, headers that keep foreign code out, errors in style."""
+
+import re
+
+import pytest
+from fastapi.routing import APIRoute
+from starlette.routing import Mount
+
+from export_pipeline.portal import app as portal_app
+from export_pipeline.portal.sections import SECTIONS
+from export_pipeline_tests.portal.conftest import Portal, texts
+
+LINKS = [link.path for section in SECTIONS for link in section.links]
+
+
+def posts(portal: Portal) -> list[str]:
+    """The path of every route that changes something."""
+    routes = [route for module in portal_app.MODULES for route in module.router.routes]
+    found = [route for route in routes if isinstance(route, APIRoute)]
+    assert not [route.path for route in found if route.methods and route.methods - {"GET", "POST"}]
+    return [re.sub(r"{[^}]*}", "exp_1", route.path) for route in found if "POST" in (route.methods or ())]
+
+
+def test_no_form_is_taken_without_its_token(inside: Portal) -> None:
+    assert posts(inside)
+    for path in posts(inside):
+        for token in ("", "0" * 64):
+            answer = inside.client.post(f"/portal{path}", data={"formToken": token})
+            assert answer.status_code == 403, path
+    assert inside.ledger.jobs.list(inside.ledger.audit.list()[0][0].at)[2] == 0
+
+
+def test_the_token_of_another_session_is_worth_nothing(inside: Portal) -> None:
+    token = inside.form_token("/activity")
+    inside.client.cookies.clear()
+    inside.log_in()
+    assert inside.post("/logout", formToken=token).status_code == 403
+
+
+def test_a_form_sent_from_another_site_is_refused(inside: Portal) -> None:
+    assert inside.post("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert inside.post("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 303
+
+
+def test_every_route_but_the_login_is_for_who_is_logged_in(portal: Portal) -> None:
+    for module in portal_app.MODULES:
+        for route in module.router.routes:
+            assert isinstance(route, APIRoute)
+            if module.__name__.endswith(".login") or "GET" not in (route.methods or ()):
+                continue
+            answer = portal.get(re.sub(r"{[^}]*}", "exp_1", route.path))
+            assert answer.status_code == 303, route.path
+            assert answer.headers["location"].startswith("/portal/login"), route.path
+
+
+@pytest.mark.parametrize("path", [*LINKS, "/nothing", "/exports/exp_0", "/login"])
+def test_every_answer_keeps_foreign_code_out_and_is_not_kept(inside: Portal, path: str) -> None:
+    answer = inside.get(path)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert not re.search(r"\son[a-z]+=|\sstyle=|<style|<script(?![^>]* src=)|hx-on|javascript:", answer.text)
+
+
+def test_static_files_are_kept_under_an_address_of_their_content(portal: Portal) -> None:
+    page = portal.get("/login").text
+    for path in re.findall(r'(?:src|href)="/portal(/static/[^"]+)"', page):
+        answer = portal.get(path)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+
+
+def test_what_is_not_there_says_so_in_style(inside: Portal) -> None:
+    for path in ("/nothing", "/exports/exp_0", "/activity?cursor=x", "/exports?cursor=-1"):
+        answer = inside.get(path)
+        assert answer.status_code == 404, path
+        assert "Not found" in texts(answer)
+    assert inside.client.put("/portal/exports").status_code == 405
+
+
+def test_a_defect_is_a_page_with_its_request_id_and_no_more(
+    inside: Portal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("user_00000001")
+
+    monkeypatch.setattr("export_pipeline.portal.status.status", broken)
+    answer = inside.get("/status")
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] in answer.text
+    assert "user_00000001" not in answer.text + caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_the_first_page_of_the_server_is_the_portal(portal: Portal) -> None:
+    assert portal.client.get("/").headers["location"] == "/portal/"
+    assert any(isinstance(route, Mount) and route.path == "/portal" for route in portal.client.app.routes)  # type: ignore[attr-defined]
