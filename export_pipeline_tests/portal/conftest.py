@@ -36,6 +36,11 @@ class Portal:
     def token(self) -> str:
         return str(self.client.cookies.get(COOKIE) or "")
 
+    def hold(self, token: str) -> None:
+        """Have this cookie and no other."""
+        self.client.cookies.clear()
+        self.client.cookies.set(COOKIE, token, domain="testserver.local", path="/portal")
+
     def get(self, path: str, **more: Any) -> httpx.Response:
         answer: httpx.Response = self.client.get(f"/portal{path}", **more)
         return answer
