@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from export_pipeline.databases import embedded
 from export_pipeline.days import utc_now
-from export_pipeline.ledger import Ledger, engine
+from export_pipeline.ledger import Ledger
 from export_pipeline.settings import load
 from export_pipeline_tests.api.conftest import Api, Serving
 from export_pipeline_tests.api.test_exports import EXPORT, refused
@@ -75,7 +76,7 @@ def test_while_the_ledger_is_locked_for_10_s_reading_goes_on_writing_waits_and_n
 def test_a_ledger_locked_for_longer_than_calls_wait_is_told_as_503(
     serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(embedded, "BUSY_SECONDS", 0.2)
     api = serving(tmp_path / "home")
     body = {"startDate": api.yesterday, "endDate": api.yesterday}
     with locked(api, LOCKED_SECONDS):
