@@ -16,7 +16,7 @@ from pathlib import Path
 
 from export_pipeline.days import check_range
 from export_pipeline.errors import DamagedData, TransientError
-from export_pipeline.exports.comparing import compare
+from export_pipeline.exports.comparing import came_and_went
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.making import Made, Sources, Waiting, closed, make_published, seal, workers
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, Replaces, from_json
@@ -245,7 +245,9 @@ def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: dateti
             version, replaces = number, before.replaces
         else:
             version = max(version, number + 1)
-            added, removed = compare(partition / f"v{number}", before, folder, made.files, made_in / "spill")
+            added, removed = came_and_went(
+                partition / f"v{number}", before, folder, made, sources, made_in / "spill"
+            )
             replaces = Replaces(before.export_id, before.version, added, removed)
         break
     manifest = seal(

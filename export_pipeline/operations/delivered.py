@@ -15,7 +15,7 @@ from pathlib import Path
 from export_pipeline import locks
 from export_pipeline.days import oldest_kept_day
 from export_pipeline.errors import Conflict, DamagedData, NotFound
-from export_pipeline.exports.comparing import compare
+from export_pipeline.exports.comparing import came_and_went
 from export_pipeline.exports.daily import SCRATCH, read
 from export_pipeline.exports.making import Made, Sources, Waiting, make_published, seal, workers
 from export_pipeline.exports.manifest import Manifest, Replaces
@@ -116,7 +116,7 @@ def restate(
         with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
 
             def finish(folder: Path, made: Made) -> tuple[Manifest, Path]:
-                added, removed = compare(shown, before, folder, made.files, made_in / "spill")
+                added, removed = came_and_went(shown, before, folder, made, sources, made_in / "spill")
                 manifest = seal(
                     folder,
                     made,

@@ -125,6 +125,28 @@ def test_rows_that_come_late_make_the_next_version_which_says_what_it_replaces(
     assert export_problems(first.path) == []
 
 
+def test_late_rows_are_counted_without_reading_the_files_of_the_version_before(
+    land: Land, daily: Daily
+) -> None:
+    land([row(n) for n in range(10)])
+    first = daily()
+    (first.path / first.manifest.files[0].name).unlink()
+    land([row(n) for n in range(20, 23)])
+    assert daily().manifest.replaces == Replaces(first.manifest.export_id, 1, 3, 0)
+
+
+def test_rows_are_compared_where_the_store_does_not_hold_all_of_the_version_before(
+    land: Land, daily: Daily
+) -> None:
+    land([row(n) for n in range(10)])
+    first = daily()
+    manifest = json.loads((first.path / "manifest.json").read_bytes())
+    manifest["days"][0]["rows"] = manifest["rowCount"] = manifest["files"][0]["rows"] = 12
+    (first.path / "manifest.json").write_text(json.dumps(manifest))
+    land([row(n) for n in range(20, 23)])
+    assert daily().manifest.replaces == Replaces(first.manifest.export_id, 1, 3, 0)
+
+
 def test_the_highest_version_is_the_live_one(land: Land, daily: Daily, settings: Settings) -> None:
     assert live_daily(settings, "events", "jsonl", DAY) is None
     for batch in range(10):
