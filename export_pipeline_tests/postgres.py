@@ -60,9 +60,16 @@ class Server:
         """The address of a database, with the password."""
         return composed("127.0.0.1", self.port, database, USER, PASSWORD)
 
-    def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+    @contextmanager
+    def session(self, database: str, user: str = USER) -> Iterator[Any]:
+        """A connection of its own."""
+        secret = PASSWORD if user == USER else ""
+        with closing(psycopg2.connect(composed("127.0.0.1", self.port, database, user, secret))) as opened:
+            yield opened
+
+    def run(self, statement: str, database: str = "postgres", user: str = USER) -> list[tuple[Any, ...]]:
         """Run a statement outside of any transaction; its rows."""
-        with closing(psycopg2.connect(self.url(database))) as connection:
+        with self.session(database, user) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
@@ -159,7 +166,7 @@ def running() -> Iterator[Server]:
             str(data),
         ]
         subprocess.run([initdb, *options], check=True, stdout=subprocess.DEVNULL, cwd=folder, **owner)
-        rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        rules = f"host all {USER} 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n"
         (data / "pg_hba.conf").write_text(rules)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -1,4 +1,5 @@
-"""Searching everything below the state root for ids that must be gone, and failing where that cannot be done.
+"""Searching everything below the state root, and databases, for ids that must be gone, and failing where
+that cannot be done.
 
 What others do meanwhile: a file that vanished is looked for again among those that came since; one that is
 being written is waited for. Files that came into the landing directory after the erasure are searched, but
@@ -10,6 +11,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from sqlalchemy.exc import OperationalError
+
+from export_pipeline.databases import postgres
+from export_pipeline.privacy.postgres import search_databases
 from export_pipeline.privacy.registry import PLACES, Place, belongs_to_database, owner
 from export_pipeline.privacy.searching import Erased, Found, Search, Unsearchable
 from export_pipeline.privacy.walking import Entry, walk
@@ -44,10 +49,13 @@ class Report:
 
 
 def scan_root(settings: Settings, erased: Erased, places: Sequence[Place] = PLACES) -> Report:
-    """Search everything below the state root, with ``settings.workers`` threads, a few windows in each."""
+    """Search everything below the state root, with ``settings.workers`` threads, a few windows in each, and
+    the databases that are not there."""
     scan = _Scan(settings, erased, places)
     with ThreadPoolExecutor(settings.workers) as threads:
         scan.run(threads)
+    if postgres.is_used(settings):
+        scan.run_databases(settings)
     problems = tuple(sorted(scan.problems))
     return Report(dict(sorted(scan.found.items())), problems, passing=len(problems) == scan.passing > 0)
 
@@ -85,6 +93,17 @@ class _Scan:
             time.sleep(_PAUSE_SECONDS)
         self.passing += 1
         self._problem("", "files came and went all the time, so that some were never searched")
+
+    def run_databases(self, settings: Settings) -> None:
+        """Search the databases that are in PostgreSQL."""
+        try:
+            for name, search in search_databases(settings, lambda: Search(self._erased)).items():
+                self._add(name, search.found)
+        except Unsearchable as error:
+            self._problem("PostgreSQL", str(error))
+        except OperationalError:
+            self.passing += 1
+            self._problem("PostgreSQL", "the database cannot be reached or is busy")
 
     def _listed(self) -> list[Entry]:
         """The files that are to be searched yet; the names of all that is new are searched at once."""

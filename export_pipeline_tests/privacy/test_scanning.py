@@ -214,6 +214,7 @@ def test_everything_the_settings_put_below_the_root_has_a_place(here):
 
 ENDINGS = (
     "a/a",
+    "a.json",
     "a/b/part-00000.jsonl.gz",
     "a/2026-11-20/a.parquet",
     "export_pipeline/ad_events/data/a.parquet",
