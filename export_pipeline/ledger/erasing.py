@@ -54,9 +54,9 @@ def _replace_at_once(engine: Engine, table: str, column: str, kind: str, replace
     """The same where rows have no numbers: nobody else writes until it is done."""
     replaced = 0
     with engine.begin() as connection:
-        streaming = connection.execution_options(stream_results=True, max_row_buffer=_ROWS)
-        rows = streaming.exec_driver_sql(
-            f"select ctid::text, {column}::text from {table} where {column} is not null"
+        rows = connection.exec_driver_sql(
+            f"select ctid::text, {column}::text from {table} where {column} is not null",
+            execution_options={"stream_results": True, "max_row_buffer": _ROWS},
         )
         for some in rows.partitions(_ROWS):
             found, changed = _changed(some, replace)

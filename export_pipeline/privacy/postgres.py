@@ -90,7 +90,8 @@ def _search_schema(connection: Connection, schema: str, search: Search) -> None:
 
 
 def _search_rows(connection: Connection, query: str, of: tuple[str, ...], search: Search) -> None:
-    rows = connection.execution_options(stream_results=True, max_row_buffer=_ROWS).exec_driver_sql(query, of)
+    streaming = {"stream_results": True, "max_row_buffer": _ROWS}
+    rows = connection.exec_driver_sql(query, of or None, execution_options=streaming)
     for some in rows.partitions(_ROWS):
         values = [_bytes(value) for row in some for value in row if value is not None]
         unpacked = [text for value in values if (text := packed(value)) is not None]
