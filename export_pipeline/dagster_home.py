@@ -8,16 +8,21 @@ import os
 import sys
 from pathlib import Path
 
+from export_pipeline.databases import postgres
 from export_pipeline.errors import ExportPipelineError, InvalidSetting
 from export_pipeline.files import write_atomically
-from export_pipeline.settings import Settings, load
+from export_pipeline.settings import Settings, load, variable
 
+_EMBEDDED = "storage:\n  sqlite:\n    base_dir:\n      env: DAGSTER_HOME\n"
+_POSTGRES = f"storage:\n  postgres:\n    postgres_url:\n      env: {variable('database')}\n"
 INSTANCE_FILE = Path(__file__).resolve().parents[1] / "dagster.yaml"
 """The instance's configuration, at the root of the source tree."""
 
 
 def prepare(settings: Settings) -> Path:
     """Make ``<state root>/dagster`` with the source tree's ``dagster.yaml`` in it; the path, absolute.
+
+    With the databases in PostgreSQL, so is the instance's state; the address stays in the environment.
 
     Raises:
         InvalidSetting: if the package does not run from a source tree that has a ``dagster.yaml``.
@@ -28,10 +33,23 @@ def prepare(settings: Settings) -> Path:
             field="DAGSTER_HOME",
         )
     home = settings.root / "dagster"
-    target, content = home / INSTANCE_FILE.name, INSTANCE_FILE.read_bytes()
+    target, content = home / INSTANCE_FILE.name, _instance(settings)
     if not target.is_file() or target.read_bytes() != content:
         write_atomically(target, content)
     return home
+
+
+def _instance(settings: Settings) -> bytes:
+    content = INSTANCE_FILE.read_text()
+    if postgres.is_used(settings):
+        if content.count(_EMBEDDED) != 1:
+            raise InvalidSetting(
+                f"{INSTANCE_FILE} does not hold the storage of the embedded default, which a database is put "
+                "in the place of; put it back",
+                field="DAGSTER_HOME",
+            )
+        content = content.replace(_EMBEDDED, _POSTGRES)
+    return content.encode()
 
 
 def main(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The address of a PostgreSQL database: checked, put together, and shown without its password."""
 
+import re
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from pydantic import SecretStr
@@ -7,6 +8,7 @@ from pydantic import SecretStr
 SCHEME = "postgresql"
 FORM = "postgresql://user:password@host:port/database"
 
+_NAME = re.compile(r"/[A-Za-z0-9_.-]+", re.ASCII)
 _ENCODED = (
     f"it must have the form {FORM}; in user and password, characters such as @ / : # ? % have to be "
     "percent-encoded, as `export-pipeline database-url` does"
@@ -41,8 +43,8 @@ def check(url: str) -> None:
         raise ValueError(f"it must hold its password before the @, not as the parameter {secret}")
     if not (split.hostname or given.get("host")) or port == 0:
         raise ValueError(f"it must name a host, as {FORM} does")
-    if not split.path.strip("/") or "/" in split.path[1:]:
-        raise ValueError(f"it must name one database, as {FORM} does")
+    if not _NAME.fullmatch(split.path):
+        raise ValueError(f"it must name one database, of letters, digits, _ . and -, as {FORM} does")
 
 
 def masked(url: str) -> str:
@@ -55,9 +57,9 @@ def masked(url: str) -> str:
 
 
 def composed(host: str, port: int, database: str, user: str, password: str) -> str:
-    """An address; whatever characters its parts have."""
+    """An address; whatever characters user and password have."""
     if ":" in host:
         host = f"[{host}]"
     secret = f":{quote(password, safe='')}" if password else ""
     location = f"{quote(user, safe='')}{secret}@{host}:{port}"
-    return SplitResult(SCHEME, location, f"/{quote(database, safe='')}", "", "").geturl()
+    return SplitResult(SCHEME, location, f"/{database}", "", "").geturl()

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from export_pipeline.dagster_home import INSTANCE_FILE, prepare
 from export_pipeline.settings import Settings
 
@@ -35,3 +37,28 @@ def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: EXPORT_PIPELINE_EXPORT_HOUR is '24'")
     assert len(done.stderr.splitlines()) == 1
+
+
+RUN = """
+import dagster as dg
+instance = dg.DagsterInstance.get()
+run = dg.GraphDefinition(name="nothing").to_job().execute_in_process(instance=instance)
+print(type(instance.event_log_storage).__name__, run.success, instance.get_runs_count(), end=" ")
+instance.delete_run(run.run_id)
+print(instance.get_runs_count())
+"""
+
+
+@pytest.mark.system
+def test_dagster_keeps_its_state_in_the_database_whose_password_is_in_no_file(
+    database: str, tmp_path: Path
+) -> None:
+    environ = {**os.environ, "EXPORT_PIPELINE_HOME": str(tmp_path), "EXPORT_PIPELINE_DATABASE": database}
+    program = [sys.executable, "-m", "export_pipeline.dagster_home", "--", sys.executable, "-c", RUN]
+    done = subprocess.run(program, env=environ, capture_output=True, text=True)
+    assert done.stdout.strip() == "PostgresEventLogStorage True 1 0", done.stderr
+    secret = database.partition("@")[0].rpartition(":")[2]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert tmp_path / "dagster" / "dagster.yaml" in files
+    assert not [path for path in files if secret in path.read_text(errors="replace")]
+    assert not [path for path in files if path.suffix == ".db"]

@@ -1,9 +1,14 @@
 """Settings come from the environment, checked once, with one clear error."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import make_url
 
+from export_pipeline.database_url import composed
 from export_pipeline.errors import InvalidSetting
 from export_pipeline.settings import PREFIX, Settings, describe, load
 
@@ -40,3 +45,43 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable(name: str, value
 def test_a_variable_that_is_no_setting_is_named() -> None:
     with pytest.raises(InvalidSetting, match=f"{PREFIX}HOEM is not a setting"):
         load({f"{PREFIX}HOEM": "/data"})
+
+
+PASSWORD = "p@ss/w:rd?#%1 ä"
+URL = composed("db.example.com", 5433, "exports", "me@work", PASSWORD)
+
+
+def test_the_address_of_a_database_is_shown_without_its_password() -> None:
+    environ = {f"{PREFIX}DATABASE": f"{URL}?sslmode=require"}
+    settings = load(environ)
+    shown = repr(settings) + str(settings) + settings.model_dump_json() + str(describe(settings, environ))
+    assert "postgresql://me%40work:***@db.example.com:5433/exports?sslmode=require" in shown
+    assert "rd%3F" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("mysql://me:SECRET@h/db", "it must begin with postgresql://"),
+        ("postgresql://me:SECRET@h", "it must name one database"),
+        ("postgresql://me:SECRET@/db", "it must name a host"),
+        ("postgresql://me:SECRET/x@h/db", "characters such as"),
+        ("postgresql://me:SECRET@x@h/db", "characters such as"),
+        ("postgresql://me:1/SECRET@h", "characters such as"),
+        ("postgresql://me:SECRET#@h/db", "characters such as"),
+        ("postgresql://me@h/db?password=SECRET", "it must hold its password before the @"),
+        ("postgresql://me:SECRET@h:99999/db", "it must have the form"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(url: str, right: str) -> None:
+    with pytest.raises(InvalidSetting, match=re.escape(right)) as refused:
+        load({f"{PREFIX}DATABASE": url})
+    assert "SECRET" not in str(refused.value)
+    assert refused.value.field == f"{PREFIX}DATABASE"
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")))
+def test_an_address_is_put_together_and_read_whatever_user_and_password_are(user: str, password: str) -> None:
+    read = make_url(composed("::1", 5432, "exports", user, password))
+    load({f"{PREFIX}DATABASE": composed("::1", 5432, "exports", user, password)})
+    assert (read.username, read.password or "", read.database) == (user, password, "exports")

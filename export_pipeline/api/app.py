@@ -19,6 +19,7 @@ from export_pipeline.api.envelopes import refusal
 from export_pipeline.api.metrics import Metrics
 from export_pipeline.api.page import page
 from export_pipeline.api.rates import RateLimiter
+from export_pipeline.databases import BUSY
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound, TransientError
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
@@ -87,7 +88,7 @@ def _unrouted(request: Request, error: Exception) -> Response:
 
 
 def _busy(request: Request, _: Exception) -> Response:
-    return refusal(request, TransientError("the ledger is locked or cannot be reached; try again"))
+    return refusal(request, TransientError(BUSY))
 
 
 def _document(document: dict[str, Any]) -> dict[str, Any]:

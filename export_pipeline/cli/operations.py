@@ -1,5 +1,6 @@
-"""Commands for who operates it: ``status``, ``retention``, ``settings``."""
+"""Commands for who operates it: ``status``, ``retention``, ``settings``, ``database-url``."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -120,4 +121,26 @@ def settings(output: Output) -> None:
     )
 
 
-COMMANDS = (status, retention, settings)
+@click.command("database-url")
+@click.option("--host", default="localhost", show_default=True, help="Machine that PostgreSQL runs on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Its port.")
+@click.option("--name", required=True, help="Name of the database.")
+@click.option("--user", required=True, help="User it is logged in to with.")
+@json_option
+@pass_output
+def database_url(output: Output, host: str, port: int, name: str, user: str) -> None:
+    """Print the value of EXPORT_PIPELINE_DATABASE, whatever characters the password has.
+
+    The password is asked for, or read as the first line of standard input; so it is on no command line.
+    """
+    from export_pipeline.database_url import composed
+
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, err=True, default="", show_default=False)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    url = composed(host, port, name, user, password)
+    output.show({"url": url}, url)
+
+
+COMMANDS = (status, retention, settings, database_url)

@@ -73,6 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} cannot be used: {error.strerror}"
+    if type(error).__module__ == "sqlalchemy.exc":
+        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+        from export_pipeline.databases import BUSY
+
+        if isinstance(error, OperationalError | PoolTimeout):
+            return BUSY
     # Its text may quote a row, and rows hold user ids.
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"unexpected {type(error).__name__} in {place.name}, line {place.lineno}; this is a defect"

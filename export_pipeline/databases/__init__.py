@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Engine
 from export_pipeline.databases import embedded, postgres
 from export_pipeline.settings import Settings
 
+BUSY = "the database is locked by others or cannot be reached; try again"
+"""What is told of an ``OperationalError``, whose own text is for nobody."""
 LEDGER, CATALOG = "ledger", "catalog"
 SCHEMAS = {LEDGER: "export_pipeline", CATALOG: "export_pipeline_catalog"}
 """Where PostgreSQL holds the tables of each."""

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
+from sqlalchemy.exc import OperationalError
 
+from export_pipeline.databases import BUSY
 from export_pipeline.defs.partitions import days_of
-from export_pipeline.errors import ExportPipelineError
+from export_pipeline.errors import ExportPipelineError, TransientError
 
 T = TypeVar("T")
 
@@ -17,6 +19,8 @@ def in_words(error: Exception) -> str:
     """What went wrong. Only our own errors are known to hold no ids; of others, the type and the place."""
     if isinstance(error, ExportPipelineError):
         return f"{error.code}: {error.message}"
+    if isinstance(error, OperationalError):
+        return f"{TransientError.code}: {BUSY}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     file = Path(place.filename).name
     return f"INTERNAL_ERROR: {type(error).__name__} in {place.name}, line {place.lineno} of {file}"

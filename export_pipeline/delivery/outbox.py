@@ -25,7 +25,7 @@ from export_pipeline.delivery.payloads import encoded, example, payload
 from export_pipeline.delivery.retrying import next_attempt, wish
 from export_pipeline.delivery.sending import Answer, Sender
 from export_pipeline.delivery.signing import headers
-from export_pipeline.errors import Conflict, DamagedData, Gone, InvalidRequest, NotFound
+from export_pipeline.errors import Conflict, DamagedData, Gone, InvalidRequest, NotFound, TransientError
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.attempts import LEASE, MAIL, Claimed, Outcome
@@ -156,7 +156,7 @@ class Courier:
         for left in reversed(range(_LEDGER_TRIES)):
             try:
                 return await asyncio.get_running_loop().run_in_executor(threads, turn)
-            except OperationalError:
+            except (OperationalError, TransientError):
                 # What is not noted is sent a second time.
                 if not left:
                     raise
@@ -177,8 +177,8 @@ class Courier:
             return self._judged(claimed, _not_sent(error.message))
         except (DamagedData, Conflict) as error:
             return self._judged(claimed, _not_sent(error.message), ours=True)
-        except OperationalError:
-            return self._judged(claimed, _not_sent("the ledger was locked for too long"), ours=True)
+        except (OperationalError, TransientError):
+            return self._judged(claimed, _not_sent("the ledger could not be used"), ours=True)
         except Exception as error:
             return self._judged(claimed, _not_sent(f"unexpected {type(error).__name__}"), ours=True)
         reach(self._settings, "message.sent")
