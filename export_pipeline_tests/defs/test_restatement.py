@@ -10,10 +10,13 @@ import pytest
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import Deployment
+from export_pipeline.delivery.recurring import create
 from export_pipeline.exports import export_day, verify
+from export_pipeline.exports.scheduled import run_now
+from export_pipeline.exports.service import run_job
 from export_pipeline.operations.restatement import Stale, stale_exports
 from export_pipeline.settings import Settings
-from export_pipeline_tests.defs.conftest import AddRows, days_ago
+from export_pipeline_tests.defs.conftest import AddRows, days_ago, look_at
 
 Look = Callable[[timedelta], Any]
 QUIET, HOUR = timedelta(minutes=15), timedelta(hours=1)
@@ -166,3 +169,35 @@ def test_a_storm_is_one_version_after_it_and_one_an_hour_while_it_lasts(
         json.loads((settings.exports / f"daily/events/jsonl/{day}/v6/manifest.json").read_text())["rowCount"]
         == 60
     )
+
+
+def test_a_delivered_export_is_made_again_by_a_run_that_its_sensor_asks_for(
+    definitions: dg.Definitions, deployment: Deployment, add_rows: AddRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, store, ledger = deployment.settings, deployment.store, deployment.ledger
+    add_rows(days_ago(1), 5)
+    asked = {"frequency": "daily", "delivery": {"email": "data@example.com"}}
+    schedule, _ = create(settings, ledger, asked, utc_now(), created_by="command")
+    job = run_now(settings, store, ledger, schedule.id, utc_now(), lambda _: ())
+    run_job(settings, store, ledger, job.id, 1)
+    add_rows(days_ago(1), 3)
+    with dg.instance_for_test() as kept:
+        tick = look_at("delivered_restatements", definitions, kept)
+        assert tick.skip_message.startswith(f"{job.id}: version 2 from ")
+        later = utc_now() + HOUR + timedelta(minutes=1)
+        monkeypatch.setattr("export_pipeline.defs.restatement.utc_now", lambda: later)
+        (request,) = look_at("delivered_restatements", definitions, kept).run_requests
+    with dg.DagsterInstance.ephemeral() as instance:
+        making = definitions.get_repository_def().get_job("restate_delivered")
+        run = making.execute_in_process(
+            run_config=request.run_config, instance=instance, tags=dict(request.tags)
+        )
+        assert run.success
+        told = "".join(map(str, instance.all_logs(run.run_id)))
+        assert f"{job.id}: version 2, 3 rows came and 0 went" in told
+        again = request.run_config
+        again["ops"]["restate"]["config"]["export_ids"] = ["exp_unknown", job.id]
+        failed = making.execute_in_process(run_config=again, instance=instance, raise_on_error=False)
+        assert not failed.success
+    assert ledger.jobs.get(job.id, later).rows == 8
+    assert verify(settings.exports / "scheduled").exports == 2

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from export_pipeline.errors import InvalidRequest, OutsideRetention
 from export_pipeline.exports import DailyExport, Manifest, parse_request, verify, write_export
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.ledger import Counts, Ledger
+from export_pipeline.privacy.erasing import erase_now
+from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.settings import Settings
 from export_pipeline.settings import load as load_settings
 from export_pipeline.store import Store
@@ -232,3 +235,18 @@ def test_the_cursor_is_no_part_of_the_bytes(land: Land, export: Exported) -> Non
     after = export()
     assert before.cursor != after.cursor
     assert before.files == after.files
+
+
+def test_after_an_erasure_the_person_is_in_no_increment_and_the_cursor_goes_on(
+    land: Land, export: Exported, settings: Settings, store: Store, ledger: Ledger, tmp_path: Path
+) -> None:
+    first = export()
+    land(back(0, *range(1, 11)))
+    asked = partial(request_erasures, ledger, ["user_00000003"], now=NOW, created_by="command")
+    erase_now(settings, store, ledger, asked, clock=lambda: NOW)
+    land(back(1, 21, 22))
+    second = export(cursor=first.cursor)
+    assert sorted(map(int, ids(tmp_path / "out"))) == [1, 2, 4, 5, 6, 7, 9, 10, 21, 22]
+    land(back(2, 31))
+    export(cursor=second.cursor)
+    assert ids(tmp_path / "out") == ["31"]
