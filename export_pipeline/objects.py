@@ -26,6 +26,9 @@ from export_pipeline.ranges import Ranges
 PART_BYTES = 16 << 20
 """Bytes of an object that are sent at once: an object has at most 10,000 such parts."""
 
+AnyPath = UPath | Path
+"""A path of a tree of data, or one of this machine that somebody named."""
+
 _ATTEMPTS = 8
 _SCHEME = "s3://"
 
@@ -59,12 +62,12 @@ def place(url: str, endpoint: str = "", region: str = "") -> UPath:
     )
 
 
-def is_remote(path: UPath | Path) -> bool:
+def is_remote(path: AnyPath) -> bool:
     """Whether ``path`` is of an object store; otherwise it is one of this machine."""
     return not isinstance(path, Path)
 
 
-def local(path: UPath) -> Path:
+def local(path: AnyPath) -> Path:
     """The same path of this machine, for what only reads such; not for one of an object store."""
     assert not is_remote(path)
     return cast(Path, path)
@@ -171,6 +174,25 @@ def reading(path: UPath | Path, version: str = "") -> BinaryIO:
     if isinstance(path, Path):
         return open(path, "rb")
     return cast(BinaryIO, io.BufferedReader(Ranges(path, version), 1 << 18))
+
+
+def extend(path: UPath, kept: int, more: bytes) -> int:
+    """Let the file at ``path`` be its first ``kept`` bytes with ``more`` behind them; its bytes then."""
+    if is_remote(path):
+        before = b""
+        if kept:
+            with reading(path) as file:
+                before = file.read(kept)
+        write(path, before + more)
+        return kept + len(more)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(local(path), "ab") as file:
+        file.truncate(kept)
+        file.write(more)
+        file.flush()
+        os.fsync(file.fileno())
+    files.flush(local(path.parent))
+    return kept + len(more)
 
 
 def remove_file(path: UPath) -> None:

@@ -288,9 +288,9 @@ class Settings(BaseModel):
         return UPath(self.root)
 
     @property
-    def landing(self) -> Path:
+    def landing(self) -> UPath:
         """Where batches land, a folder a data type, ``users/`` for the user tables."""
-        return cast(Path, self.data / "landing")
+        return self.data / "landing"
 
     @property
     def store(self) -> Path:
@@ -303,9 +303,9 @@ class Settings(BaseModel):
         return cast(Path, self.data / "exports")
 
     @property
-    def quarantine(self) -> Path:
+    def quarantine(self) -> UPath:
         """Where rejected lines are kept."""
-        return cast(Path, self.data / "quarantine")
+        return self.data / "quarantine"
 
     @property
     def certificates(self) -> UPath:

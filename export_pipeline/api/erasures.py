@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
+from export_pipeline import objects
 from export_pipeline.api import documents, user_shapes
 from export_pipeline.api.deployment import deployment
 from export_pipeline.api.envelopes import answer
@@ -19,6 +20,8 @@ from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Erasure
 from export_pipeline.ledger.erasures import QUEUED, new_id
 from export_pipeline.ledger.keys import Key
+from export_pipeline.outages import answering
+from export_pipeline.privacy.certificates import kept_at
 from export_pipeline.privacy.requests import MOST_AT_ONCE, request_erasures, shown
 
 router = APIRouter(prefix="/v1/users", tags=["People"])
@@ -81,10 +84,13 @@ def certificate(request: Request, key: Officer, request_id: RequestId) -> Respon
     erasure = here.ledger.erasures.get(request_id)
     if erasure.certificate is None:
         raise Conflict(f"erasure {erasure.id} is {erasure.state}; only a complete one has a certificate")
-    path = here.settings.root / erasure.certificate
-    if not path.is_file():
-        raise NotFound("the certificate is not there any more", field="requestId")
-    return FileResponse(path, media_type="application/json", filename=f"{erasure.id}.json")
+    try:
+        with answering(), objects.reading(kept_at(here.settings, erasure.certificate)) as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise NotFound("the certificate is not there any more", field="requestId") from None
+    named = {"Content-Disposition": f'attachment; filename="{erasure.id}.json"'}
+    return Response(content, media_type="application/json", headers=named)
 
 
 @router.delete(

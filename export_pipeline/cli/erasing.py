@@ -73,9 +73,10 @@ def erasure(output: Output, request_id: str) -> None:
 
 
 def _document(settings: "Settings", ledger: "Ledger", request: "Erasure") -> dict[str, Any]:
+    from export_pipeline.privacy.certificates import kept_at
     from export_pipeline.privacy.requests import shown
 
-    path = request.certificate and str(settings.root / request.certificate)
+    path = request.certificate and str(kept_at(settings, request.certificate))
     return {**shown(ledger, request), "certificate": path}
 
 

@@ -22,6 +22,7 @@ from export_pipeline.errors import TransientError
 from export_pipeline.exports import live_daily
 from export_pipeline.ledger.erasures import MAX_ATTEMPTS, PROCESSING
 from export_pipeline.locks import is_held
+from export_pipeline.privacy.certificates import kept_at
 from export_pipeline.privacy.erasing import INTERRUPTED, STEPS, take_step
 from export_pipeline.privacy.passes import LOCK
 from export_pipeline.privacy.requests import shown
@@ -97,8 +98,8 @@ def _state(deployment: Deployment, request_id: str) -> dict[str, dg.MetadataValu
     told = [shown(deployment.ledger, each) for each in together]
     metadata: dict[str, dg.MetadataValue] = {"requests": dg.MetadataValue.json(told)}
     if request.certificate is not None:
-        path = deployment.settings.root / request.certificate
-        metadata["certificate"] = dg.MetadataValue.path(path)
+        path = kept_at(deployment.settings, request.certificate)
+        metadata["certificate"] = dg.MetadataValue.path(str(path))
     return metadata
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 from export_pipeline import faults, secrets
-from export_pipeline.errors import DamagedData
+from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.files import scratch_directory
 from export_pipeline.ingest import landing, quarantine
+from export_pipeline.ingest.landing import WaitingFile
 from export_pipeline.ingest.lines import Chunk, LineReader
 from export_pipeline.ingest.quarantine import Quarantined
 from export_pipeline.ingest.report import Report
@@ -27,6 +27,9 @@ from export_pipeline.ingest.staging import Staging
 from export_pipeline.ingest.targets import validation_of
 from export_pipeline.ledger import Batch, Counts, Ledger
 from export_pipeline.ledger.suppressions import KEY
+from export_pipeline.objects import remove_file
+from export_pipeline.outages import answering
+from export_pipeline.ranges import Changed
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -36,6 +39,7 @@ LANDING, PATHS = "landing", "paths"
 """Where a batch came from: files that ingest claims and removes, or files that are kept."""
 
 SCRATCH = "ingest"
+_ATTEMPTS = 5
 
 
 class Ingest:
@@ -80,10 +84,10 @@ class Ingest:
         with self._keeping_apart(target):
             self._run_landing(batch, now)
 
-    def take_paths(self, target: str, files: Sequence[Path], now: datetime) -> None:
+    def take_paths(self, target: str, files: Sequence[WaitingFile], now: datetime) -> None:
         """Take ``files`` as a batch and keep them."""
         self._check_free(target)
-        batch = self._ledger.take_batch(target, PATHS, [file.name for file in files], now)
+        batch = self._ledger.take_batch(target, PATHS, [file.path.name for file in files], now)
         faults.reach(self._settings, "ingest.taken")
         with self._given_up_on_failure(batch, now):
             self._store_lines(batch, LineReader(files).chunks(), list(map(_shown, files)))
@@ -91,7 +95,7 @@ class Ingest:
 
     def take_quarantined(self, entry: Quarantined, now: datetime) -> None:
         """Take the lines of ``entry`` again as a batch; those rejected again stay in quarantine with it."""
-        path = entry.path.relative_to(self._settings.quarantine).as_posix()
+        path = quarantine.name_of(self._settings, entry.path)
         self._check_free(entry.target)
         batch = self._ledger.take_batch(entry.target, quarantine.REPLAY, [path], now)
         faults.reach(self._settings, "ingest.taken")
@@ -111,13 +115,23 @@ class Ingest:
 
     def _give_up(self, batch: Batch, now: datetime) -> None:
         if self._store.committed(TABLE_OF[batch.target], batch.id) is None:
-            quarantine.path_of(self._settings, batch).unlink(missing_ok=True)
+            remove_file(quarantine.path_of(self._settings, batch))
             self._ledger.abandon_batch(batch.id, now)
 
     def _run_landing(self, batch: Batch, now: datetime) -> None:
-        files = landing.claim(self._settings, batch.target, batch.id, batch.files)
-        faults.reach(self._settings, "ingest.claimed")
-        self._store_lines(batch, LineReader(files).chunks(), list(map(_shown, files)))
+        for attempt in range(_ATTEMPTS):
+            files = landing.claim(self._settings, batch.target, batch.id, batch.files)
+            faults.reach(self._settings, "ingest.claimed")
+            try:
+                self._store_lines(batch, LineReader(files).chunks(), list(map(_shown, files)))
+                break
+            except Changed:
+                # A file was written again meanwhile, so that it is not this batch's any more.
+                if attempt == _ATTEMPTS - 1:
+                    raise TransientError(
+                        f"files of {batch.target} are written again all the time; "
+                        "write each landing file once, under a name of its own"
+                    ) from None
         self._end(batch, now)
 
     def recover(self, now: datetime) -> None:
@@ -182,7 +196,7 @@ class Ingest:
         counts = Counts(**json.loads(carried["counts"]))
         days = {date.fromisoformat(day): rows for day, rows in json.loads(carried["days"]).items()}
         if batch.source == quarantine.REPLAY:
-            quarantine.replayed(self._settings, batch).unlink(missing_ok=True)
+            remove_file(quarantine.replayed(self._settings, batch))
         landing.mark_stored(self._settings, batch.target, batch.id)
         faults.reach(self._settings, "ingest.marked")
         self._ledger.commit_batch(batch.id, counts, days, now)
@@ -205,16 +219,16 @@ def exclusively(
         DamagedData: at the end, if files of a target could not be read; the other targets are done by then.
         StorageFull: if no room is left, in here or in the block.
     """
-    with needing_space(settings.root), ledger.lock(LOCK):
+    with answering(), needing_space(settings.root), ledger.lock(LOCK):
         run = Ingest(settings, store, ledger, read)
         run.recover(now)
         yield run
         run.raise_unusable()
 
 
-def _shown(file: Path) -> str:
+def _shown(file: WaitingFile) -> str:
     """The name of ``file`` as text; a name may hold any bytes."""
-    return os.fsencode(file.name).decode("utf-8", "backslashreplace")
+    return os.fsencode(file.path.name).decode("utf-8", "backslashreplace")
 
 
 def _runs(days: Sequence[date]) -> list[tuple[date, date]]:

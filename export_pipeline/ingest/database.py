@@ -17,6 +17,7 @@ from export_pipeline.errors import InvalidRequest, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.files import scratch_directory
 from export_pipeline.ingest.batches import SCRATCH, exclusively
+from export_pipeline.ingest.landing import WaitingFile
 from export_pipeline.ingest.report import Report
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
@@ -54,13 +55,13 @@ def ingest_database(
             read_to = ledger.read_to(source, target)
             file = scratch / f"{TABLE_OF[target]}.jsonl"
             if read_to is None and database.write_undated(target, file):
-                run.take_paths(target, [file], now or utc_now())
+                run.take_paths(target, [WaitingFile(file, file.stat().st_size)], now or utc_now())
                 ledger.move_watermark(source, target, _EPOCH)
             after = read_to - overlap if read_to else None
             while until := database.next_until(target, after):
                 taken_at = now or utc_now()
                 database.write(target, after, until, file)
-                run.take_paths(target, [file], taken_at)
+                run.take_paths(target, [WaitingFile(file, file.stat().st_size)], taken_at)
                 # An instant in the future must not make what comes before it look old.
                 ledger.move_watermark(source, target, min(until, taken_at))
                 after = until

@@ -2,7 +2,8 @@
 
 A claimed file moves, on the same file system, into a folder of its batch beside the waiting ones, so a file
 of the same name can land meanwhile. The folder's name says how far the batch is: ``.taken-<batch>`` while its
-lines are not in the store, ``.stored-<batch>`` from then until it is removed.
+lines are not in the store, ``.stored-<batch>`` from then until it is removed. In a bucket a file stays where
+it is, and ``claims`` says which version of it is taken.
 """
 
 import shutil
@@ -12,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
+from upath import UPath
+
 from export_pipeline.errors import DamagedData
 from export_pipeline.files import flush
+from export_pipeline.ingest import claims
 from export_pipeline.ingest.targets import TARGETS
+from export_pipeline.objects import AnyPath, is_remote, local
 from export_pipeline.settings import Settings
 
 _TAKEN, _STORED = ".taken-", ".stored-"
@@ -22,13 +27,14 @@ _TAKEN, _STORED = ".taken-", ".stored-"
 
 @dataclass(frozen=True)
 class WaitingFile:
-    """A file that is complete and not yet taken; ``size`` in bytes as it lies on disk."""
+    """A file that is complete; ``size`` in bytes as it is stored. ``version`` tells what is in an object."""
 
-    path: Path
+    path: AnyPath
     size: int
+    version: str = ""
 
 
-def folder(settings: Settings, target: str) -> Path:
+def folder(settings: Settings, target: str) -> UPath:
     """Where the files of ``target`` land."""
     return settings.landing / target
 
@@ -40,7 +46,14 @@ def left_alone(name: str) -> bool:
 
 def waiting_files(settings: Settings, target: str) -> list[WaitingFile]:
     """The files of ``target`` that can be taken, by name."""
-    return list(_files_in(folder(settings, target)))
+    place = folder(settings, target)
+    if is_remote(place):
+        return [
+            WaitingFile(found.path, found.size, found.version)
+            for found in claims.waiting(place)
+            if not left_alone(found.name)
+        ]
+    return list(_files_in(local(place)))
 
 
 def _files_in(directory: Path) -> Iterator[WaitingFile]:
@@ -68,16 +81,19 @@ def cut_batch(files: Sequence[WaitingFile], limit: int) -> int:
     return len(files)
 
 
-def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) -> list[Path]:
-    """Move the waiting files of a batch into its folder and return all that are there, by name.
+def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) -> list[WaitingFile]:
+    """Claim the waiting files of a batch and return all that are its, by name.
 
-    Done again after a death it finishes what was begun: a file that is in the folder already was claimed; one
+    Done again after a death it finishes what was begun: a file that was claimed already is the batch's; one
     that is nowhere was taken away by somebody else and is no part of the batch.
 
     Raises:
         DamagedData: if the landing directory cannot be written.
     """
-    place = folder(settings, target)
+    if is_remote(folder(settings, target)):
+        found = claims.claim(folder(settings, target), batch_id, names)
+        return [WaitingFile(each.path, each.size, each.version) for each in found]
+    place = local(folder(settings, target))
     claimed = place / f"{_TAKEN}{batch_id}"
     try:
         claimed.mkdir(parents=True, exist_ok=True)
@@ -106,18 +122,25 @@ def _move(file: Path, to: Path) -> None:
         file.rename(to)
 
 
-def claimed_files(settings: Settings, target: str, batch_id: str) -> list[Path]:
+def claimed_files(settings: Settings, target: str, batch_id: str) -> list[WaitingFile]:
     """The files of a batch that has not ended, by name; none once they are removed."""
+    place = folder(settings, target)
+    if is_remote(place):
+        found = claims.claimed(place, batch_id)
+        return [WaitingFile(each.path, each.size, each.version) for each in found]
     for state in (_TAKEN, _STORED):
         with suppress(FileNotFoundError):
-            claimed = folder(settings, target) / f"{state}{batch_id}"
-            return sorted(claimed.iterdir(), key=lambda path: path.name)
+            claimed = sorted((local(place) / f"{state}{batch_id}").iterdir(), key=lambda path: path.name)
+            return [WaitingFile(path, path.stat().st_size) for path in claimed]
     return []
 
 
 def mark_stored(settings: Settings, target: str, batch_id: str) -> None:
     """Note that the lines of a batch are in the store or the quarantine, so that its files can go."""
-    place = folder(settings, target)
+    if is_remote(settings.landing):
+        claims.end(folder(settings, target), batch_id)
+        return
+    place = local(folder(settings, target))
     claimed = place / f"{_TAKEN}{batch_id}"
     if claimed.is_dir():
         claimed.rename(place / f"{_STORED}{batch_id}")
@@ -126,6 +149,8 @@ def mark_stored(settings: Settings, target: str, batch_id: str) -> None:
 
 def remove_stored(settings: Settings) -> None:
     """Remove the files of all batches that are stored; only while no other ingest runs."""
+    if is_remote(settings.landing):
+        return
     for target in TARGETS:
-        for stored in folder(settings, target).glob(f"{_STORED}*"):
+        for stored in local(folder(settings, target)).glob(f"{_STORED}*"):
             shutil.rmtree(stored)

@@ -5,9 +5,11 @@ that holds only white space is no line; a byte order mark at the start of a file
 handed on as a line (too long, the rest of a damaged gzip file) comes out beside the lines, as ``Unreadable``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -16,6 +18,10 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from export_pipeline.errors import DamagedData
+from export_pipeline.ingest.landing import WaitingFile
+from export_pipeline.objects import is_remote, reading
+from export_pipeline.outages import answering
+from export_pipeline.ranges import Changed
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is rejected (contract, section 2)."""
@@ -29,6 +35,9 @@ PIECE_BYTES = 1 << 18
 TOO_LONG, DAMAGED_GZIP = "too_long", "damaged_gzip"
 
 LINES = pa.schema([("file", pa.int32()), ("line", pa.int64()), ("raw", pa.binary())])
+
+_AHEAD = 4
+"""Objects whose reading has begun, of which memory holds a range each."""
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -84,7 +93,7 @@ class _LongLine:
 class LineReader:
     """Reads files one after the other; ``chunks`` gives their lines, each once."""
 
-    def __init__(self, files: Sequence[Path], chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(self, files: Sequence[WaitingFile], chunk_bytes: int = CHUNK_BYTES) -> None:
         self._files = files
         self._chunk_bytes = chunk_bytes
         self._buffer = bytearray()
@@ -98,23 +107,29 @@ class LineReader:
         """The lines of all files in chunks of about ``chunk_bytes``.
 
         Raises:
+            Changed: if a file is not there in the version that was listed.
             DamagedData: if a file cannot be read, naming it.
+            TransientError: if the object store does not answer.
         """
-        for position, path in enumerate(self._files):
+        for position, (waiting, file) in enumerate(_opened(self._files)):
             try:
-                yield from self._read(position, path)
+                with answering():
+                    yield from self._read(position, file)
             except OSError as error:
+                path = waiting.path
+                if is_remote(path):
+                    raise Changed(f"{path.name} is not there any more") from None
                 raise DamagedData(
                     f"{path} cannot be read: {error.strerror or error}; make it readable or move it away"
                 ) from None
         if self._buffer or self._unreadable or self._bytes_read:
             yield self._emit(len(self._buffer))
 
-    def _read(self, position: int, path: Path) -> Iterator[Chunk]:
+    def _read(self, position: int, opened: Callable[[], BinaryIO]) -> Iterator[Chunk]:
         start = len(self._buffer)
         self._segments.append(_Segment(start, position))
         at_start = True
-        with open(path, "rb") as file:
+        with closing(opened()) as file:
             try:
                 for piece in self._pieces(file):
                     self._buffer += self._after_long_line(piece) if self._long else piece
@@ -250,6 +265,19 @@ class LineReader:
                 keep[i] = False
                 self._refuse(_too_long(int(file[i]), int(number[i]), line[:KEPT_LINE_BYTES], len(line)))
         return keep
+
+
+def _opened(files: Sequence[WaitingFile]) -> Iterator[tuple[WaitingFile, Callable[[], BinaryIO]]]:
+    """Each file with what opens it; the first bytes of some objects that come next are asked for already."""
+    coming: deque[BinaryIO] = deque()
+    for position, waiting in enumerate(files):
+        if not is_remote(waiting.path):
+            yield waiting, partial(reading, waiting.path)
+            continue
+        while len(coming) < _AHEAD and position + len(coming) < len(files):
+            following = files[position + len(coming)]
+            coming.append(reading(following.path, following.version))
+        yield waiting, coming.popleft
 
 
 def _line_starts(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:

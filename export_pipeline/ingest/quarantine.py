@@ -8,18 +8,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from upath import UPath
 
 from export_pipeline.errors import DamagedData, InvalidRequest
-from export_pipeline.files import flush
 from export_pipeline.ingest.lines import DAMAGED_GZIP, LINES, TOO_LONG, Chunk, Unreadable
 from export_pipeline.ledger import Batch
+from export_pipeline.objects import files_below, for_arrow, remove_file, replacing
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 
 REPLAY = "replay"
@@ -52,7 +53,7 @@ class Quarantined:
     target: str
     day: date
     reasons: Mapping[str, int]
-    path: Path
+    path: UPath
 
     @property
     def lines(self) -> int:
@@ -60,7 +61,7 @@ class Quarantined:
         return sum(self.reasons.values())
 
 
-def path_of(settings: Settings, batch: Batch) -> Path:
+def path_of(settings: Settings, batch: Batch) -> UPath:
     """Where the rejected lines of ``batch`` are kept: by target and the day (UTC) of their first taking."""
     if batch.source == REPLAY:
         return replayed(settings, batch).with_name(f"{batch.id}.parquet")
@@ -68,7 +69,7 @@ def path_of(settings: Settings, batch: Batch) -> Path:
     return settings.quarantine / batch.target / day.isoformat() / f"{batch.id}.parquet"
 
 
-def replayed(settings: Settings, batch: Batch) -> Path:
+def replayed(settings: Settings, batch: Batch) -> UPath:
     """The file whose lines the replay ``batch`` takes again."""
     return settings.quarantine / batch.files[0]
 
@@ -82,21 +83,13 @@ def write(settings: Settings, batch: Batch, rejected: Iterator[pa.RecordBatch]) 
     path = path_of(settings, batch)
     first = next(rejected, None)
     if first is None:
-        path.unlink(missing_ok=True)
+        remove_file(path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            part: pa.RecordBatch | None = first
-            while part is not None:
-                writer.write_table(_with_batch(part, batch), row_group_size=_ROW_GROUP_LINES)
-                part = next(rejected, None)
-        flush(temporary)
-        temporary.replace(path)
-        flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        part: pa.RecordBatch | None = first
+        while part is not None:
+            writer.write_table(_with_batch(part, batch), row_group_size=_ROW_GROUP_LINES)
+            part = next(rejected, None)
 
 
 def _with_batch(part: pa.RecordBatch, batch: Batch) -> pa.Table:
@@ -106,6 +99,17 @@ def _with_batch(part: pa.RecordBatch, batch: Batch) -> pa.Table:
     return pa.table({name: columns[name] for name in SCHEMA.names}).cast(SCHEMA)
 
 
+def files(settings: Settings) -> list[UPath]:
+    """The files of the quarantine, by name, in one listing."""
+    names = (path for path, _, _ in files_below(settings.quarantine))
+    return sorted((p for p in names if p.suffix == ".parquet" and not p.name.startswith(".")), key=str)
+
+
+def name_of(settings: Settings, path: UPath) -> str:
+    """The name of a file of the quarantine below its root, with ``/``."""
+    return str(path.relative_to(settings.quarantine).as_posix())
+
+
 def list_quarantined(settings: Settings) -> list[Quarantined]:
     """What is in the quarantine, by target, then day, then batch.
 
@@ -113,8 +117,8 @@ def list_quarantined(settings: Settings) -> list[Quarantined]:
         DamagedData: if a file of it cannot be read, naming it.
     """
     found = []
-    for path in sorted(settings.quarantine.rglob("[!.]*.parquet")):
-        target = path.parent.parent.relative_to(settings.quarantine).as_posix()
+    for path in files(settings):
+        target = name_of(settings, path).rsplit("/", 2)[0]
         reasons: Counter[str] = Counter()
         for part in _parts(path, ["reason"]):
             counted = pc.value_counts(part["reason"])
@@ -153,7 +157,7 @@ def show(settings: Settings, batch_id: str, limit: int) -> list[dict[str, Any]]:
     return [{**row, "raw": row["raw"].decode("utf-8", "replace")} for row in rows]
 
 
-def chunks(path: Path, names: list[str]) -> Iterator[Chunk]:
+def chunks(path: UPath, names: list[str]) -> Iterator[Chunk]:
     """The quarantined lines of a file, to be taken again.
 
     Args:
@@ -182,9 +186,9 @@ def chunks(path: Path, names: list[str]) -> Iterator[Chunk]:
         )
 
 
-def _parts(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+def _parts(path: UPath, columns: list[str]) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(path) as file:
+        with answering(), pq.ParquetFile(for_arrow(path)) as file:
             for part in range(file.num_row_groups):
                 yield file.read_row_group(part, columns)
     except (pa.ArrowInvalid, OSError):

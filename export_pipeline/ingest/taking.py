@@ -64,7 +64,7 @@ def ingest_paths(
         for target, files in found.items():
             while files:
                 count = cut_batch(files, settings.batch_bytes)
-                run.take_paths(target, [file.path for file in files[:count]], now or utc_now())
+                run.take_paths(target, files[:count], now or utc_now())
                 files = files[count:]
     return run.report
 
@@ -116,7 +116,7 @@ def _by_target(paths: Sequence[Path]) -> dict[str, list[WaitingFile]]:
         for file in inside:
             files.setdefault(_target_of(file), {})[file] = WaitingFile(file, file.stat().st_size)
     return {
-        target: sorted(files[target].values(), key=lambda file: (file.path.name, file.path))
+        target: [files[target][path] for path in sorted(files[target], key=lambda path: (path.name, path))]
         for target in TARGETS
         if target in files
     }

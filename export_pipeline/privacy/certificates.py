@@ -8,16 +8,16 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from upath import UPath
 
-from export_pipeline import secrets
+from export_pipeline import objects, secrets
 from export_pipeline.errors import Conflict, InvalidRequest
-from export_pipeline.files import to_json, write_atomically
+from export_pipeline.files import to_json
 from export_pipeline.settings import Settings
 
 KEY = "certificates"
@@ -29,19 +29,24 @@ SIGNATURE, PUBLIC_KEY = "signature", "publicKey"
 Document = Mapping[str, Any]
 
 
-def path_of(settings: Settings, request_id: str) -> Path:
+def path_of(settings: Settings, request_id: str) -> UPath:
     """Where the certificate of an erasure request is."""
-    return settings.root / "certificates" / f"{request_id}.json"
+    return settings.certificates / f"{request_id}.json"
 
 
-def issue(settings: Settings, request_id: str, document: Document) -> Path:
+def issue(settings: Settings, request_id: str, document: Document) -> UPath:
     """Sign ``document`` and write it as the certificate of a request; where it is."""
     key = Ed25519PrivateKey.from_private_bytes(secrets.key(settings, KEY))
     signed = {**document, "algorithm": ALGORITHM, PUBLIC_KEY: _base64(key.public_key().public_bytes_raw())}
     signed[SIGNATURE] = _base64(key.sign(canonical(signed)))
     path = path_of(settings, request_id)
-    write_atomically(path, to_json(signed))
+    objects.write(path, to_json(signed))
     return path
+
+
+def kept_at(settings: Settings, certificate: str) -> UPath:
+    """Where a certificate is that the ledger names."""
+    return settings.data / certificate
 
 
 def canonical(document: Document) -> bytes:

@@ -17,6 +17,7 @@ from export_pipeline.exports.service import explained
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Erasure, Ledger
 from export_pipeline.ledger.erasures import COMPLETE
+from export_pipeline.outages import answering
 from export_pipeline.privacy.erasing_store import erase_store
 from export_pipeline.privacy.passes import LOCK
 from export_pipeline.privacy.proving import certify, scan
@@ -94,7 +95,7 @@ def _take(
 ) -> Counts:
     reach(settings, f"erasure.{name}")
     try:
-        with room(settings.root):
+        with answering(), room(settings.root):
             return STEPS[name](settings, store, ledger, request_id, now)
     except (TransientError, OperationalError):
         raise

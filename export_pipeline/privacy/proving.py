@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from export_pipeline import buckets
 from export_pipeline.errors import NotProven, TransientError
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Erasure, Ledger
 from export_pipeline.ledger.suppressions import key_hash
+from export_pipeline.objects import is_remote
+from export_pipeline.outages import answering
 from export_pipeline.privacy import certificates
 from export_pipeline.privacy.erasing_store import quiet
 from export_pipeline.privacy.identity import Person
@@ -44,6 +47,13 @@ LIMITS = (
 )
 """What a certificate does not say."""
 
+BUCKET_LIMITS = (
+    "Other prefixes and copies of the bucket are not searched.",
+    "Space of removed objects that the object store itself has not reclaimed yet is not searched.",
+    "State roots of other machines that work on the same bucket are not searched.",
+)
+"""What else it does not say if data is kept in a bucket."""
+
 _SHOWN = 5
 
 
@@ -52,10 +62,12 @@ def scan(settings: Settings, store: Store, ledger: Ledger, request_id: str, now:
 
     Raises:
         Conflict: if the pass was not suppressed, or the request is complete.
-        NotProven: if a match is left, or something could not be searched, saying where and why.
+        NotProven: if a match is left, or something could not be searched, saying where and why; also if the
+            bucket that data is in keeps what is removed from it.
         TransientError: if all that could not be searched is being written by somebody.
     """
     erasing = under_way(ledger, request_id, now)
+    _insist_on_removal(settings)
     began = time.monotonic()
     with quiet(settings, store, ledger, now):
         report = scan_root(settings, Erased(erasing.needles, erasing.erased_at, erasing.watermark))
@@ -64,6 +76,26 @@ def scan(settings: Settings, store: Store, ledger: Ledger, request_id: str, now:
     _insist(report)
     reach(settings, "erasure.scanned")
     return {"filesSearched": report.total.files, "bytesSearched": report.total.bytes, "matchesLeft": 0}
+
+
+def _insist_on_removal(settings: Settings) -> None:
+    if is_remote(settings.data):
+        with answering():
+            reasons = buckets.keeps_removed(settings.data)
+        if reasons:
+            raise NotProven(
+                f"what was removed from the bucket is not gone: {'; '.join(reasons)}. Change that, remove "
+                "what it keeps, and ask for the erasure again"
+            )
+
+
+def _limits(settings: Settings) -> list[str]:
+    """What a certificate does not say, of this deployment."""
+    if not is_remote(settings.data):
+        return list(LIMITS)
+    unknown = buckets.unanswered(settings.data)
+    told = [f"The object store does not tell of the bucket's {', '.join(unknown)}."] if unknown else []
+    return [*LIMITS, *BUCKET_LIMITS, *told]
 
 
 def _noted(report: Report, began: datetime, ended: datetime) -> dict[str, Any]:
@@ -115,7 +147,7 @@ def certify(settings: Settings, store: Store, ledger: Ledger, request_id: str, n
         document = _document(settings, ledger, erasing, request, person, found, now)
         path = certificates.issue(settings, request.id, document)
         reach(settings, "erasure.certified")
-        ledger.erasures.complete(request.id, path.relative_to(settings.root).as_posix(), now)
+        ledger.erasures.complete(request.id, path.relative_to(settings.data).as_posix(), now)
     return {"certificates": len(people)}
 
 
@@ -156,5 +188,5 @@ def _document(
         "matchesLeft": sum(place["matchesLeft"] for place in places),
         "laterUse": sum(place["laterUse"] for place in places),
         "exceptions": {"contested": sorted(key_hash(settings, id_) for id_ in person.contested)},
-        "limits": list(LIMITS),
+        "limits": _limits(settings),
     }

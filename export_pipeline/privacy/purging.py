@@ -14,15 +14,20 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
+from export_pipeline import buckets
 from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.publishing import sweep
 from export_pipeline.exports.service import lock_name
 from export_pipeline.faults import reach
 from export_pipeline.files import flush
+from export_pipeline.ingest import quarantine
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import USER
+from export_pipeline.objects import for_arrow, is_remote, remove_file, replacing
+from export_pipeline.outages import answering
 from export_pipeline.privacy.erasing_store import quiet
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.passes import under_way
@@ -39,6 +44,7 @@ EXPIRED = "it held a person who was erased; ask for it again"
 _FILE = "file"
 _PATIENCE_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
+_SKEW_SECONDS = 1
 _BLOCK_BYTES = 1 << 20
 
 
@@ -56,6 +62,7 @@ def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now
     needles = erasing.needles
     _sweep(settings, store, ledger, now)
     _wait_for(_attempts(settings))
+    _abort_uploads(settings, erasing.erased_at)
     counts = {"accessExports": 0, "quarantine": 0, "ledger": 0}
     counts |= ledger.erasures.step(erasing.id, PURGE) or {}
 
@@ -68,7 +75,7 @@ def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now
         note("accessExports", archives)
     reach(settings, "erasure.expired")
     with quiet(settings, store, ledger, now):
-        for path in _quarantined(settings):
+        for path in quarantine.files(settings):
             if lines := _clean(settings, path, needles):
                 note("quarantine", lines)
     note("ledger", ledger.replace_texts(needles.replace))
@@ -82,7 +89,7 @@ def count(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -
     archives = [job for job in ledger.jobs.complete_of(USER, now) if _holds(settings, job.path, needles)]
     lines = sum(
         int(_mentioned(part, needles).sum())
-        for path in _quarantined(settings)
+        for path in quarantine.files(settings)
         for part in _row_groups(path, settings)
     )
     return {"accessExports": len(archives), "quarantine": lines}
@@ -116,6 +123,15 @@ def _wait_for(paths: set[Path]) -> None:
         if time.monotonic() > until:
             raise TransientError("an export begun before the erasure is still being made; try again")
         time.sleep(_LOOK_SECONDS)
+
+
+def _abort_uploads(settings: Settings, erased_at: datetime) -> None:
+    """Give up uploads begun before the erasure: nobody finishes them any more, and the store keeps them."""
+    if is_remote(settings.data):
+        with answering():
+            for upload in list(buckets.unfinished(settings.data)):
+                if upload.begun < erased_at.timestamp() - _SKEW_SECONDS:
+                    buckets.abort(upload)
 
 
 def _expired(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -> Iterator[int]:
@@ -159,11 +175,7 @@ def mentions(content: IO[bytes], needles: Needles) -> bool:
     return False
 
 
-def _quarantined(settings: Settings) -> list[Path]:
-    return sorted(settings.quarantine.rglob("[!.]*.parquet"))
-
-
-def _clean(settings: Settings, path: Path, needles: Needles) -> int:
+def _clean(settings: Settings, path: UPath, needles: Needles) -> int:
     """Rewrite a quarantine file without the lines that mention an id; how many there were.
 
     An id in the name of the file that a line came from is replaced.
@@ -174,23 +186,16 @@ def _clean(settings: Settings, path: Path, needles: Needles) -> int:
     if not gone and not named:
         return 0
     if all(mask.all() for mask in found):
-        path.unlink()
-        flush(path.parent)
+        remove_file(path)
         return gone
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with pq.ParquetWriter(temporary, pq.read_schema(path), compression="zstd") as writer:
+    with replacing(path) as file:
+        with pq.ParquetWriter(file, quarantine.SCHEMA, compression="zstd") as writer:
             for part, mask in zip(_row_groups(path, settings), found, strict=True):
                 if not mask.all():
                     names = part.column_names.index(_FILE), part.schema.field(_FILE)
                     part = part.set_column(*names, needles.replace(part[_FILE])[0])
                     writer.write_table(part.filter(pa.array(~mask)))
-        flush(temporary)
         reach(settings, "erasure.cleaning")
-        temporary.replace(path)
-        flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
     return gone
 
 
@@ -203,11 +208,13 @@ def _mentioned(part: pa.Table, needles: Needles) -> np.ndarray[tuple[int], np.dt
     return found
 
 
-def _row_groups(path: Path, settings: Settings) -> Iterator[pa.Table]:
+def _row_groups(path: UPath, settings: Settings) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(path) as file:
+        with answering(), pq.ParquetFile(for_arrow(path)) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group)
     except (pa.ArrowInvalid, OSError):
-        name = path.relative_to(settings.root)
-        raise DamagedData(f"{name} cannot be read; it is a quarantine file that was damaged") from None
+        name = quarantine.name_of(settings, path)
+        raise DamagedData(
+            f"quarantine/{name} cannot be read; it is a quarantine file that was damaged"
+        ) from None

@@ -1,4 +1,4 @@
-"""Every place below the state root where something is stored, and how it is searched.
+"""Every place below the state root, and in the bucket, where something is stored, and how it is searched.
 
 The one list of them: a file that no place here owns makes the scan fail, as does a place without a reader.
 What is new below the root is added here. The names are those by which an erasure counts.
@@ -7,14 +7,14 @@ What is new below the root is added here. The names are those by which an erasur
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from export_pipeline.objects import AnyPath, local, reading
 from export_pipeline.privacy import containers, sqlite
 from export_pipeline.privacy.searching import Search, Unsearchable
 from export_pipeline.store.store import NAMESPACE
 from export_pipeline.store.tables import ALL_TABLES
 
-Reader = Callable[[Path, Search], None]
+Reader = Callable[[AnyPath, Search], None]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Place:
     """A place: its name, the files it owns (an expression over the whole path below the root), its reader.
 
     ``unfinished``: others write files there at any time, so that one may end early, or be gone soon.
-    ``arrivals``: files come there from outside, and are judged only when they are taken.
+    ``arrivals``: files come there from outside, and are judged only when they are taken. ``here``: it is on
+    this machine only, never in a bucket.
     """
 
     name: str
@@ -30,36 +31,41 @@ class Place:
     reader: Reader | None
     unfinished: bool = False
     arrivals: bool = False
+    here: bool = False
 
     def owns(self, path: str) -> bool:
         """Whether the file at ``path``, relative to the root with ``/``, is its."""
         return re.fullmatch(self.files, path, re.DOTALL) is not None
 
 
-def _decoded(path: Path, search: Search) -> None:
-    with open(path, "rb") as file:
+def _decoded(path: AnyPath, search: Search) -> None:
+    with reading(path) as file:
         containers.read(file, path.name, search)
 
 
-def _landed(path: Path, search: Search) -> None:
+def _landed(path: AnyPath, search: Search) -> None:
     # What is cut off there is what somebody is still writing, or what ingest takes the whole lines of.
-    with open(path, "rb") as file:
+    with reading(path) as file:
         containers.read(file, path.name, search, cut_off=True)
 
 
-def _spilled(path: Path, _search: Search) -> None:
+def _spilled(path: AnyPath, _search: Search) -> None:
     path.stat()
     raise Unsearchable("it holds rows that DuckDB has spilled, as it alone can read them, and is in use")
 
 
-def _plain(path: Path, search: Search) -> None:
-    with open(path, "rb") as file:
+def _plain(path: AnyPath, search: Search) -> None:
+    with reading(path) as file:
         search.text(file.read)
 
 
-def _dagster(path: Path, search: Search) -> None:
+def _database(path: AnyPath, search: Search) -> None:
+    sqlite.search_database(local(path), search)
+
+
+def _dagster(path: AnyPath, search: Search) -> None:
     if _DATABASE.search(path.name):
-        sqlite.search_database(path, search)
+        sqlite.search_database(local(path), search)
     else:
         _decoded(path, search)
 
@@ -89,19 +95,19 @@ PLACES: Sequence[Place] = (
         unfinished=True,
     ),
     Place("certificates", rf"certificates/(?:[^/]+\.jsonl?|{_TEMPORARY})", _decoded),
-    Place("secrets", rf"secrets/(?:[^/]+\.(?:key|pem|pub)|{_TEMPORARY})", _plain),
-    Place("ledger", rf"ledger\.db{_COMPANION}?", sqlite.search_database),
-    Place("catalog", rf"catalog\.db{_COMPANION}?", sqlite.search_database),
-    Place("dagster", r"dagster/.+", _dagster, unfinished=True),
+    Place("secrets", rf"secrets/(?:[^/]+\.(?:key|pem|pub)|{_TEMPORARY})", _plain, here=True),
+    Place("ledger", rf"ledger\.db{_COMPANION}?", _database, here=True),
+    Place("catalog", rf"catalog\.db{_COMPANION}?", _database, here=True),
+    Place("dagster", r"dagster/.+", _dagster, unfinished=True, here=True),
     Place("logs", r"logs/[^/]+\.log", _decoded),
-    Place("spilled rows", r"tmp/(?:.+/)?duckdb_temp_[^/]+", _spilled, unfinished=True),
-    Place("scratch", r"tmp/.+", _landed, unfinished=True),
+    Place("spilled rows", r"tmp/(?:.+/)?duckdb_temp_[^/]+", _spilled, unfinished=True, here=True),
+    Place("scratch", r"tmp/.+", _landed, unfinished=True, here=True),
 )
 
 
-def owner(path: str, places: Sequence[Place] = PLACES) -> Place | None:
+def owner(path: str, places: Sequence[Place] = PLACES, *, in_bucket: bool = False) -> Place | None:
     """The place that owns the file at ``path``, relative to the root; None if nobody accounts for it."""
-    return next((place for place in places if place.owns(path)), None)
+    return next((place for place in places if place.owns(path) and not (in_bucket and place.here)), None)
 
 
 def belongs_to_database(path: str) -> bool:

@@ -6,22 +6,24 @@ request, and the ids of the events that went are in a file beside its certificat
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from upath import UPath
+
+from export_pipeline import objects
 from export_pipeline.errors import Gone
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.editing import Edit
 from export_pipeline.exports.manifest import DayEntry
 from export_pipeline.exports.rewriting import DataVersion, Rewritten, rewrite_all
 from export_pipeline.faults import reach
-from export_pipeline.files import flush
 from export_pipeline.ledger import Ledger
-from export_pipeline.pieces import Assembled, of_file
+from export_pipeline.outages import answering
+from export_pipeline.pieces import Assembled, Piece
 from export_pipeline.privacy.erasing_store import step_of
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.passes import Pass, under_way
@@ -80,10 +82,10 @@ def rewritten(ledger: Ledger, pass_id: str) -> list[dict[str, Any]]:
     return list((ledger.erasures.step(pass_id, EXPORTS) or {}).get("rewritten", ()))
 
 
-def removed_file(settings: Settings, pass_id: str) -> Path:
+def removed_file(settings: Settings, pass_id: str) -> UPath:
     """The ids of the events that a pass took out of exports: a JSON object a line, an export and data type
     each."""
-    return settings.root / "certificates" / f"{pass_id}.removed.jsonl"
+    return settings.certificates / f"{pass_id}.removed.jsonl"
 
 
 def removed_events(settings: Settings, pass_id: str) -> Assembled:
@@ -93,11 +95,15 @@ def removed_events(settings: Settings, pass_id: str) -> Assembled:
         Gone: if it is not there, or no more.
     """
     path = removed_file(settings, pass_id)
-    if not _PASS.fullmatch(pass_id) or not path.is_file():
-        raise Gone("the list of removed events is not kept any more")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Assembled(path.name, "application/x-ndjson", digest, (of_file(path),))
+    try:
+        if not _PASS.fullmatch(pass_id):
+            raise FileNotFoundError
+        with answering(), objects.reading(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            size = file.tell()
+    except FileNotFoundError:
+        raise Gone("the list of removed events is not kept any more") from None
+    return Assembled(path.name, "application/x-ndjson", digest, (Piece(size, path=cast(Path, path)),))
 
 
 def _data_versions(ledger: Ledger, pass_id: str) -> DataVersion:
@@ -129,20 +135,18 @@ def _listed(done: Rewritten) -> Mapping[str, Any]:
 def _keep_removed(settings: Settings, pass_id: str, done: Rewritten, noted: int) -> int:
     """Add the ids of the events that went to the first ``noted`` bytes of the file; its size then."""
     path = removed_file(settings, pass_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        file.truncate(noted)
-        for data_type, event_ids in done.removed.items():
-            if event_ids:
-                line = {
-                    "exportId": done.manifest.export_id,
-                    "version": done.manifest.version,
-                    "dataType": data_type,
-                    "eventIds": event_ids,
-                }
-                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        size = os.fstat(file.fileno()).st_size
-    flush(path.parent)
-    return size
+    lines = [
+        json.dumps(
+            {
+                "exportId": done.manifest.export_id,
+                "version": done.manifest.version,
+                "dataType": data_type,
+                "eventIds": event_ids,
+            },
+            ensure_ascii=False,
+        ).encode()
+        + b"\n"
+        for data_type, event_ids in done.removed.items()
+        if event_ids
+    ]
+    return objects.extend(path, noted, b"".join(lines))

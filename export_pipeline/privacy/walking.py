@@ -1,4 +1,4 @@
-"""Listing all that lies below the state root: files, and the names of all there is."""
+"""Listing all that lies below the state root, and in the bucket: files, and the names of all there is."""
 
 import os
 import stat
@@ -7,13 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from upath import UPath
+
+from export_pipeline import buckets
+
 
 @dataclass(frozen=True)
 class Entry:
-    """Something below the root: its path relative to it, with ``/``, and what the system says of it.
+    """Something below a root: its path relative to it, with ``/``, and what the system says of it.
 
     ``link`` is where a link leads. ``problem`` says why it is nothing that can be searched. ``modified`` and
-    ``changed`` are seconds since 1970.
+    ``changed`` are seconds since 1970. ``object`` is where it is in the bucket, if it is there; ``upload``
+    says that it is on its way there.
     """
 
     path: str
@@ -23,6 +28,35 @@ class Entry:
     changed: float = 0
     link: str = ""
     problem: str | None = None
+    upload: bool = False
+    object: UPath | None = None
+
+    @property
+    def known(self) -> tuple[bool, str]:
+        """What tells it from everything else, here and in the bucket."""
+        return self.object is not None, self.path
+
+
+def walk_objects(root: UPath) -> Iterator[Entry]:
+    """Every object below ``root``, and every upload that is none yet: nobody can read what it holds."""
+    for found in buckets.listed(root):
+        problem = None
+        if found.name.endswith("/"):
+            problem = "it stands for a folder, and holds bytes" if found.size else None
+            yield Entry(found.name, folder=True, problem=problem, object=found.path)
+            continue
+        if buckets.key_of(found.path) != f"{buckets.key_of(root).rstrip('/')}/{found.name}".lstrip("/"):
+            problem = "its name has empty or relative parts, so that nobody can read it"
+        yield Entry(
+            found.name,
+            size=found.size,
+            modified=found.written,
+            changed=found.written,
+            problem=problem,
+            object=found.path,
+        )
+    for upload in buckets.unfinished(root):
+        yield Entry(upload.name, modified=upload.begun, changed=upload.begun, upload=True, object=upload.path)
 
 
 def walk(root: Path) -> Iterator[Entry]:

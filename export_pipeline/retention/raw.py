@@ -1,16 +1,18 @@
 """Raw events, the quarantine and the aggregates: whole days, dropped when they are past their time."""
 
-from collections.abc import Iterator
-from datetime import date, datetime
-from pathlib import Path
+import re
+from datetime import datetime
 
 import pyarrow.parquet as pq
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.days import oldest_kept_day
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
-from export_pipeline.retention.items import Item, on_disk, remove
+from export_pipeline.objects import files_below, for_arrow
+from export_pipeline.retention.items import Item
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.days import Dropped, drop_days, held_before
@@ -61,19 +63,24 @@ def drop_quarantine(settings: Settings, now: datetime, dry: bool) -> Item:
 
     Only while no ingest runs.
     """
-    folders = list(_old_days(settings.quarantine, oldest_kept_day(now, settings.raw_retention_days)))
-    lines = sum(_lines(path) for folder in folders for path in folder.glob("*.parquet"))
-    return Item(rows=lines) + (on_disk(folders) if dry else remove(folders))
+    before = oldest_kept_day(now, settings.raw_retention_days).isoformat()
+    old = [
+        (path, size)
+        for path, size, _ in files_below(settings.quarantine)
+        if _DAY.fullmatch(path.parent.name) and path.parent.name < before
+    ]
+    lines = sum(_lines(path) for path, _ in old if path.suffix == ".parquet")
+    if not dry:
+        for folder in {path.parent for path, _ in old}:
+            objects.remove(folder)
+    return Item(lines, len(old), sum(size for _, size in old))
 
 
-def _old_days(root: Path, before: date) -> Iterator[Path]:
-    for folder in root.rglob("????-??-??"):
-        if folder.is_dir() and folder.name < before.isoformat():
-            yield folder
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-def _lines(path: Path) -> int:
+def _lines(path: UPath) -> int:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(for_arrow(path)).num_rows)
     except (OSError, ValueError):
         return 0  # a damaged file goes like any other

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.ingest.landing import WaitingFile
 from export_pipeline.ingest.lines import LineReader
 from export_pipeline.ingest.staging import Staging
 from export_pipeline.ingest.targets import validation_of
@@ -219,7 +220,7 @@ def test_lines_are_judged_as_the_reference_judges_them(
     landed = tmp_path / "landed.jsonl"
     landed.write_bytes(b"\n".join(lines))
     staging = Staging(validation_of(data_type, TAKEN_AT, RETENTION), tmp_path)
-    staging.fill(LineReader([landed]).chunks())
+    staging.fill(LineReader([WaitingFile(landed, landed.stat().st_size)]).chunks())
     staging.settle_repeated()
     counts = staging.counts()
     rows = _stored(staging, 7)
@@ -265,7 +266,7 @@ def test_the_common_form_is_judged_like_any_other(tmp_path: Path) -> None:
         path = tmp_path / "landed.jsonl"
         path.write_text("\n".join(line(number, spelling) for number in range(500)))
         staging = Staging(validation_of("events", TAKEN_AT, RETENTION), tmp_path)
-        staging.fill(LineReader([path]).chunks())
+        staging.fill(LineReader([WaitingFile(path, path.stat().st_size)]).chunks())
         stored = _stored(staging, 1)
         staging.close()
         return stored

@@ -213,6 +213,7 @@ def test_everything_the_settings_put_below_the_root_has_a_place(here):
 
 
 ENDINGS = (
+    "a.json",
     "a/a",
     "a.json",
     "a/b/part-00000.jsonl.gz",
