@@ -1,5 +1,5 @@
-"""Searching everything below the state root, in databases, and below the prefix of the bucket that data is kept
-in, for ids that must be gone, and failing where that cannot be done.
+"""Searching everything below the state root, in databases, and below the prefix of the bucket that data is
+kept in, for ids that must be gone, and failing where that cannot be done.
 
 What others do meanwhile: a file that vanished is looked for again among those that came since; one that is
 being written is waited for. Files that came into the landing directory after the erasure are searched, but
