@@ -53,7 +53,7 @@ class Input:
     @property
     def files(self) -> list[str]:
         """The Parquet files of the store, whole days."""
-        return Store(self.settings).files(TABLE)
+        return [str(path) for path in Store(self.settings).files(TABLE)]
 
 
 def deployment(home: Path | str) -> Settings:

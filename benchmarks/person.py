@@ -8,7 +8,6 @@ from benchmarks.plan import Plan
 from benchmarks.report import Section
 from export_pipeline.sql import literal, parquet
 from export_pipeline.store import Store
-from export_pipeline.store.store import local_path
 from export_pipeline.store.views import query
 
 
@@ -43,8 +42,7 @@ def by_query(home: str, user: str) -> tuple[int, int]:
 
 def by_bucket(home: str, user: str) -> tuple[int, int]:
     """The rows of ``user`` in the files that can hold them, and how many files those are."""
-    scan = Store(deployment(home)).table(TABLE).scan(row_filter=f"userId == {literal(user)}")
-    files = [str(local_path(task.file.file_path)) for task in scan.plan_files()]
+    files = Store(deployment(home)).files_of_users(TABLE, [user])
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         found = connection.sql(

@@ -10,11 +10,11 @@ import io
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +22,9 @@ from upath import UPath
 
 from export_pipeline import buckets, files
 from export_pipeline.ranges import Ranges
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 PART_BYTES = 16 << 20
 """Bytes of an object that are sent at once: an object has at most 10,000 such parts."""
@@ -203,6 +206,32 @@ def remove_file(path: UPath) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_files(paths: Collection[UPath], below: UPath) -> dict[UPath, int]:
+    """Remove those of ``paths``, files below ``below``, that are there; them with the bytes they had.
+
+    Raises:
+        OSError: if one cannot be removed.
+    """
+    if not paths:
+        return {}
+    if not is_remote(below):
+        return dict(_unlinked(paths))
+    wanted = set(paths)
+    found = {path: size for path, size, _ in files_below(below) if path in wanted}
+    buckets.delete(found)
+    return found
+
+
+def _unlinked(paths: Iterable[UPath]) -> Iterator[tuple[UPath, int]]:
+    for path in paths:
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        yield path, size
+
+
 def flush(path: UPath) -> None:
     """Force a file or folder of this machine to disk; an object that was written is safe already."""
     if not is_remote(path):
@@ -223,17 +252,24 @@ def files_below(folder: UPath) -> Iterator[tuple[UPath, int, float]]:
                 yield path, state.st_size, state.st_mtime
 
 
+def holds_rows(folder: UPath) -> bool:
+    """Whether there is a Parquet file below ``folder``."""
+    return any(path.suffix == ".parquet" for path, _, _ in files_below(folder))
+
+
 def for_arrow(path: UPath) -> "str | pa.NativeFile":
     """What pyarrow reads a file from, with ranges of its own."""
     if not is_remote(path):
         return str(path)
     options = path.storage_options
-    filesystem = _arrow(options.get("endpoint_url") or "", options["client_kwargs"].get("region_name", ""))
-    return filesystem.open_input_file(path.path)
+    return arrow_filesystem(
+        options.get("endpoint_url") or "", options["client_kwargs"].get("region_name", "")
+    ).open_input_file(path.path)
 
 
 @lru_cache(maxsize=8)
-def _arrow(endpoint: str, region: str) -> Any:
+def arrow_filesystem(endpoint: str, region: str) -> "FileSystem":
+    """How pyarrow reaches the object store, see ``place``."""
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
     scheme, _, host = endpoint.rpartition("://")

@@ -293,9 +293,9 @@ class Settings(BaseModel):
         return self.data / "landing"
 
     @property
-    def store(self) -> Path:
+    def store(self) -> UPath:
         """Where the tables' files live."""
-        return cast(Path, self.data / "store")
+        return self.data / "store"
 
     @property
     def exports(self) -> Path:

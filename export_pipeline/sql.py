@@ -1,6 +1,9 @@
 """SQL text for DuckDB: quoting, and reading Parquet files."""
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from upath import UPath
 
 
 def quoted(name: str) -> str:
@@ -13,6 +16,6 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def parquet(files: Iterable[str]) -> str:
+def parquet(files: Iterable[UPath | Path | str]) -> str:
     """A table expression over Parquet ``files`` of one schema; their folders' names are no columns."""
-    return f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+    return f"read_parquet([{', '.join(literal(str(file)) for file in files)}], hive_partitioning = false)"

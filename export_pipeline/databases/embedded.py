@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from export_pipeline import objects
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.settings import Settings
 
@@ -52,7 +53,7 @@ def _begin(connection: Connection) -> None:
 def opening(path: Path, settings: Settings) -> Iterator[None]:
     """See ``databases.opening``."""
     written = (path, path.with_name(f"{path.name}-wal"))
-    if not any(map(_filled, written)) and any(settings.store.rglob("*.parquet")):
+    if not any(map(_filled, written)) and objects.holds_rows(settings.store):
         raise DamagedData(f"{path.name} is missing or empty while the store holds rows; restore it")
     try:
         yield

@@ -12,6 +12,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from export_pipeline import objects
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.settings import Settings
 
@@ -85,7 +86,7 @@ def opening(schema: str, settings: Settings) -> Iterator[None]:
     """See ``databases.opening``."""
     try:
         if not _tables(schema, settings):
-            if any(settings.store.rglob("*.parquet")):
+            if objects.holds_rows(settings.store):
                 raise DamagedData(
                     f"the schema {schema} of the database is missing or empty while the store holds rows; "
                     "restore it"

@@ -6,11 +6,9 @@ filter leaves is a guess.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from statistics import median
 
 from export_pipeline.days import days_between
@@ -77,10 +75,8 @@ def _bytes_a_row(
         return alike.bytes / alike.rows
     if request.compression == "none":
         return _PLAIN[request.format]
-    size = 0
-    for path in store.files(DATA_TYPES[data_type].table, request.start, request.end):
-        with suppress(FileNotFoundError):  # compacted a moment ago
-            size += max(0, Path(path).stat().st_size - _STORED_OVERHEAD)
+    sizes = store.sizes(DATA_TYPES[data_type].table, request.start, request.end)
+    size = sum(max(0, size - _STORED_OVERHEAD) for size in sizes)
     return size / stored * _OF_STORED[request.format]
 
 

@@ -14,6 +14,8 @@ from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
 
+from upath import UPath
+
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
@@ -128,7 +130,7 @@ def make(
         TransientError: if the rows were changed by others every time.
         StorageFull: if there is no room.
     """
-    gone: str | None = None
+    gone: UPath | None = None
     miscounted: str | None = None
     for attempt in range(ATTEMPTS):
         folder = scratch / f"attempt-{attempt}"
@@ -221,7 +223,7 @@ def _miscounted(made: Made) -> str | None:
     return next((text for text in wrong if text), None)
 
 
-def _files(seen: Look, request: ExportRequest, store: Store) -> Callable[[date], tuple[str, ...]]:
+def _files(seen: Look, request: ExportRequest, store: Store) -> Callable[[date], tuple[UPath, ...]]:
     """The store's files to be read of a day."""
     table = DATA_TYPES[seen.data_type].table
     if request.since is None:
@@ -230,8 +232,8 @@ def _files(seen: Look, request: ExportRequest, store: Store) -> Callable[[date],
     return lambda day: by_day.get(day, ())
 
 
-def _relative(path: str, settings: Settings) -> str:
-    return os.path.relpath(path, settings.root)
+def _relative(path: UPath, settings: Settings) -> str:
+    return str(path.relative_to(settings.data))
 
 
 def seal(

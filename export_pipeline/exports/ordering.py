@@ -15,7 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import Window
@@ -76,12 +78,16 @@ def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
     repeated = [name for name in dictionaries(DATA_TYPES[scan.data_type]) if name in scan.columns]
     begin, end = _us(windows[0].begin), _us(windows[-1].end)
     for path in scan.files:
-        state = Path(path).stat()
-        metadata, ranges = _stored(path, state.st_size, state.st_mtime_ns)
+        metadata, ranges = _about(path)
         groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
         if not groups:
             continue
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=repeated, pre_buffer=False) as file:
+        with pq.ParquetFile(
+            objects.for_arrow(path),
+            metadata=metadata,
+            read_dictionary=repeated,
+            pre_buffer=objects.is_remote(path),  # one request for the columns of a group
+        ) as file:
             for group in groups:
                 found = file.read_row_group(group, columns=keys, use_threads=False)
                 wanted = _wanted(scan, windows, found)
@@ -109,10 +115,17 @@ def dictionaries(kind: DataType) -> list[str]:
     return [name for name in texts if name not in DISTINCT]
 
 
-@lru_cache(maxsize=4096)
-def _stored(path: str, size: int, changed: int) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
+def _about(path: UPath) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
     """The metadata of a file, read once, and between which instants the rows of its groups lie."""
-    metadata = pq.read_metadata(path)
+    if objects.is_remote(path):
+        return _stored(path, 0, 0)  # the name of a store file is never given to another
+    state = path.stat()
+    return _stored(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _stored(path: UPath, size: int, changed: int) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
+    metadata = pq.read_metadata(objects.for_arrow(path))
     place = metadata.schema.names.index("timestamp")
     return metadata, [_range(metadata.row_group(n).column(place)) for n in range(metadata.num_row_groups)]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
 from export_pipeline import locks
 from export_pipeline.days import parse_day
@@ -385,7 +386,7 @@ class _Kept:
     def scans(self) -> list[LineScan]:
         """The lines as write_data_type takes them, oldest day first."""
         return [
-            LineScan(self._data_type, _date(day), (str(self._path(day)),), 0, Filters(), str(self._spill))
+            LineScan(self._data_type, _date(day), (UPath(self._path(day)),), 0, Filters(), str(self._spill))
             for day in sorted(self._writers)
         ]
 

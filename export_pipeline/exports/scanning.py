@@ -12,7 +12,9 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.days import midnight
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -29,7 +31,7 @@ _local = threading.local()
 class FileGone(Exception):
     """A store file is not there; it may have been compacted since the files were planned."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: UPath) -> None:
         super().__init__(path)
         self.path = path
 
@@ -44,7 +46,7 @@ class Scan:
 
     data_type: str
     day: date
-    files: tuple[str, ...]
+    files: tuple[UPath, ...]
     watermark: int
     filters: Filters
     spill: str
@@ -142,7 +144,10 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
         StorageFull: if there is no room for what does not fit into memory.
     """
     try:
-        yield connection(scan.spill)
+        found = connection(scan.spill)
+        if scan.files:
+            objects.for_duckdb(found, scan.files[0])
+        yield found
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         _local.held = None
         if "No space left" in str(error) or "max_temp_directory_size" in str(error):
@@ -155,11 +160,12 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from None
 
 
-def _check_readable(path: str) -> None:
-    if not Path(path).exists():
+def _check_readable(path: UPath) -> None:
+    if not path.exists():
         raise FileGone(path)
     try:
         with duckdb.connect(config={"threads": 1}) as fresh:
+            objects.for_duckdb(fresh, path)
             fresh.execute(f"select max(hash(columns(*))) from {parquet([path])}").fetchall()
     except duckdb.Error:
         raise DamagedData(f"store file {path} cannot be read; it is not what was written") from None

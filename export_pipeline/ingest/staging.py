@@ -14,7 +14,9 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.ahead import ahead
 from export_pipeline.ingest.lines import LINES, Chunk, Unreadable
 from export_pipeline.ingest.parsing import Parser, register_lines, with_text
@@ -162,10 +164,11 @@ class Staging:
                 ) where place > 1
             )""")
 
-    def settle_stored(self, files: Sequence[str]) -> None:
+    def settle_stored(self, files: Sequence[UPath]) -> None:
         """Set aside the rows that are duplicates of rows in the Parquet ``files`` of the store."""
         if not files:
             return
+        objects.for_duckdb(self._connection, files[0])
         same = " and ".join(
             f"staged.{quoted(name)} is not distinct from stored.{quoted(name)}"
             for name in self._validation.identity

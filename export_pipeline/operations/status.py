@@ -1,9 +1,7 @@
 """The state of everything at an instant: what is stored, due and broken (contract, section 9)."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 from export_pipeline.days import oldest_kept_day
@@ -65,7 +63,6 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
     stored, exports, outdated, damaged = [], [], [], []
     for name in DATA_TYPES:
         days = ledger.known_days(name)
-        files = store.files(TABLE_OF[name])
         stored.append(
             Stored(
                 name,
@@ -73,7 +70,7 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
                 min(days, default=None),
                 max(days, default=None),
                 sum(state.rows for state in days.values()),
-                _bytes(files),
+                sum(store.sizes(TABLE_OF[name])),
                 last_batches.get(name),
             )
         )
@@ -148,7 +145,3 @@ def to_json(found: Status) -> dict[str, Any]:
         },
         "broken": [asdict(alert) for alert in found.broken],
     }
-
-
-def _bytes(files: Iterable[str]) -> int:
-    return sum(path.stat().st_size for path in map(Path, files) if path.exists())

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+from upath import UPath
 
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES, UserTable
 from export_pipeline.exports import encoding
@@ -124,7 +125,7 @@ def _user_row(table: UserTable, values: Sequence[Any]) -> UserRow:
 
 
 def _take(
-    reading: duckdb.DuckDBPyConnection, files: Sequence[str], ids: Collection[str], watermark: int
+    reading: duckdb.DuckDBPyConnection, files: Sequence[UPath], ids: Collection[str], watermark: int
 ) -> None:
     source = _theirs(files, watermark) if files else "(select null::timestamptz as timestamp, '' as event)"
     nothing = "" if files else "where false"
@@ -134,7 +135,7 @@ def _take(
     )
 
 
-def _theirs(files: Sequence[str], watermark: int) -> str:
+def _theirs(files: Sequence[UPath], watermark: int) -> str:
     # A join with the ids is pushed into the reading of each file; a list of them is not.
     return (
         f"(from {parquet(files)} where userId in (select unnest($ids::varchar[])) "

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import duckdb
 
+from export_pipeline import objects
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
 from export_pipeline.exports.publishing import scratch, sweep
 from export_pipeline.settings import Settings
@@ -36,6 +37,7 @@ def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ) as made,
     ):
         made.execute("set timezone = 'UTC'")
+        objects.for_duckdb(made, settings.store)
         yield made
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from upath import UPath
+
 from export_pipeline.days import midnight
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import METRICS, OTHER
@@ -26,7 +28,7 @@ _NO_ROWS = (
 class DayRows:
     """Where the rows of a data type's day are, and up to which batch they count."""
 
-    files: tuple[str, ...]
+    files: tuple[UPath, ...]
     watermark: int
 
 

@@ -13,9 +13,8 @@ from export_pipeline.ingest.batches import SCRATCH as INGEST_SCRATCH
 from export_pipeline.ledger import Ledger
 from export_pipeline.retention.items import Item, on_disk, remove
 from export_pipeline.settings import Settings
-from export_pipeline.store import Store
+from export_pipeline.store import Store, maintenance
 from export_pipeline.store.maintenance import SCRATCH as COMPACTION_SCRATCH
-from export_pipeline.store.maintenance import orphans
 from export_pipeline.store.tables import ALL_TABLES
 
 
@@ -26,14 +25,17 @@ def sweep_orphans(settings: Settings, store: Store, now: datetime, dry: bool) ->
     is: it may belong to a commit in flight.
     """
     before = min(now, datetime.now(UTC)) - timedelta(hours=settings.orphan_hours)
-    paths = [path for table in ALL_TABLES for path in orphans(store, table, before)]
     left = [
         path for prefix in (INGEST_SCRATCH, COMPACTION_SCRATCH) for path in settings.tmp.glob(f"{prefix}-*")
     ]
     exports = list((settings.tmp / "exports").glob(f"{SCRATCH}*"))
     if dry:
-        return on_disk([*paths, *left])
-    removed = remove([*paths, *left])
+        sizes = [size for table in ALL_TABLES for size in maintenance.orphans(store, table, before).values()]
+        return Item(0, len(sizes), sum(sizes)) + on_disk(left)
+    removed = remove(left)
+    for table in ALL_TABLES:
+        swept = maintenance.sweep_orphans(store, table, before)
+        removed += Item(0, swept.files, swept.bytes)
     before_sweep = _sizes(exports)
     sweep(settings.tmp / "exports", SCRATCH)
     for path, item in before_sweep.items():

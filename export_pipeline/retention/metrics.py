@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from export_pipeline import objects
 from export_pipeline.days import check_range, days_between, oldest_kept_day
 from export_pipeline.errors import DamagedData, OutsideRetention, StorageFull, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -138,10 +138,11 @@ def _computed(settings: Settings, day: date, sources: Mapping[str, DayRows]) -> 
                 config={"memory_limit": MEMORY, "threads": settings.workers, "temp_directory": str(spill)}
             ) as connection:
                 connection.execute("set timezone = 'UTC'")
+                objects.for_duckdb(connection, settings.data)
                 return connection.sql(statement).to_arrow_table().cast(METRICS_SCHEMA)
         except duckdb.Error as error:
             files = [path for source in sources.values() for path in source.files]
-            if not all(Path(path).exists() for path in files):
+            if not all(path.exists() for path in files):
                 return None
             if "No space left" in str(error) or "max_temp_directory_size" in str(error):
                 raise StorageFull(f"no room is left in tmp to compute the metrics of {day}") from None
@@ -207,6 +208,8 @@ def _read(store: Store, statement: str) -> list[tuple[Any, ...]]:
         files = store.files(METRICS_TABLE)
         source = parquet(files) if files else f"({_EMPTY} limit 0)"
         with suppress(duckdb.IOException), duckdb.connect(config={"threads": 1}) as connection:
+            if files:
+                objects.for_duckdb(connection, files[0])
             return connection.execute(statement.format(cells=source)).fetchall()
     raise TransientError("the daily metrics were replaced by others each time; try again")
 

@@ -7,20 +7,20 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.faults import reach
-from export_pipeline.files import flush
 from export_pipeline.settings import Settings
 from export_pipeline.store.editing import Mentions
-from export_pipeline.store.maintenance import Removed, expire_snapshots
-from export_pipeline.store.store import Store, local_path, retrying
+from export_pipeline.store.maintenance import expire_snapshots
+from export_pipeline.store.store import Store, path_of, retrying
 
 AGGREGATES = "metrics"
 """The lock held by whoever computes aggregates, or takes something out of them."""
@@ -51,7 +51,7 @@ def replace_day(store: Store, table: str, day: date, rows: pa.Table, properties:
     if rows.num_rows:
         files += _dataframe_to_data_files(loaded.metadata, rows.cast(arrow), loaded.io)
     for file in files:
-        flush(local_path(file.file_path))
+        objects.flush(path_of(loaded, file.file_path))
 
     def commit() -> None:
         current = store.table(table)
@@ -81,7 +81,7 @@ def erase_mentions(store: Store, table: str, mentions: Mentions) -> int:
     new: list[DataFile] = []
     replaced = 0
     for file in _live(loaded):
-        rows, found = pq.read_table(local_path(file.file_path), partitioning=None), 0
+        rows, found = pq.read_table(objects.for_arrow(path_of(loaded, file.file_path)), partitioning=None), 0
         for place, name in enumerate(rows.column_names):
             if pa.types.is_large_string(arrow.field(name).type):
                 values, count = mentions.replace(rows[name].cast(pa.large_string()))
@@ -91,7 +91,7 @@ def erase_mentions(store: Store, table: str, mentions: Mentions) -> int:
             old.append(file)
             new += _dataframe_to_data_files(loaded.metadata, rows.cast(arrow), loaded.io)
     for file in new:
-        flush(local_path(file.file_path))
+        objects.flush(path_of(loaded, file.file_path))
 
     def commit() -> None:
         current = store.table(table)
@@ -110,8 +110,8 @@ def held_before(store: Store, table: str, before: date) -> Dropped:
     """What a table holds of days before ``before``, in its rows and, replaced or not, on disk."""
     loaded = store.table(table)
     rows = sum(file.record_count for file in _live(loaded) if _day(file) < before)
-    sizes = [path.stat().st_size for path in _files_before(loaded, before)]
-    return Dropped(rows, len(sizes), sum(sizes))
+    sizes = _files_before(loaded, before)
+    return Dropped(rows, len(sizes), sum(sizes.values()))
 
 
 def drop_days(settings: Settings, store: Store, table: str, before: date, keep: Collection[str]) -> Dropped:
@@ -140,44 +140,42 @@ def drop_days(settings: Settings, store: Store, table: str, before: date, keep: 
 
     retrying(commit)
     reach(settings, "retention.dropped")
-    paths = _files_before(store.table(table), before)
-    if not paths:
+    sizes = _files_before(store.table(table), before)
+    if not sizes:
         return Dropped(rows)
-    sizes = {path: path.stat().st_size for path in paths}
     expire_snapshots(settings, store, table, _ALL_OLDER, keep)
     kept = _still_read(store.table(table)) if keep else set()
-    for path in sizes.keys() - kept:
-        path.unlink(missing_ok=True)
+    root = path_of(store.table(table), store.table(table).location())
+    objects.remove_files(sizes.keys() - kept, root)
     reach(settings, "retention.deleted")
-    removed = Removed()
-    for path, size in sizes.items():
-        if not path.exists():
-            removed += Removed(1, size)
-    for folder in {path.parent for path in sizes}:
-        _remove_empty(folder, local_path(store.table(table).location()))
-    return Dropped(rows, removed.files, removed.bytes)
+    gone = [size for path, size in sizes.items() if path not in kept]
+    if not objects.is_remote(root):
+        for folder in {path.parent for path in sizes}:
+            _remove_empty(folder, root)
+    return Dropped(rows, len(gone), sum(gone))
 
 
-def _files_before(table: Table, before: date) -> list[Path]:
-    """The data files on disk of days before ``before``, whether a snapshot reaches them or not."""
-    found = []
-    for folder in local_path(table.location()).glob("data/day=*"):
-        name = _FOLDER.fullmatch(folder.name)
+def _files_before(table: Table, before: date) -> dict[UPath, int]:
+    """The data files of days before ``before``, whether a snapshot reaches them or not, and their bytes."""
+    data = path_of(table, table.location()) / "data"
+    found = {}
+    for path, size, _ in objects.files_below(data):
+        name = _FOLDER.fullmatch(path.relative_to(data).parts[0])
         if name and date.fromisoformat(name[1]) < before:
-            found += [path for path in folder.rglob("*") if path.is_file()]
+            found[path] = size
     return found
 
 
-def _still_read(table: Table) -> set[Path]:
-    paths: set[Path] = set()
+def _still_read(table: Table) -> set[UPath]:
+    paths: set[UPath] = set()
     for snapshot in table.snapshots():
         for manifest in snapshot.manifests(table.io):
             entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-            paths.update(local_path(entry.data_file.file_path) for entry in entries)
+            paths.update(path_of(table, entry.data_file.file_path) for entry in entries)
     return paths
 
 
-def _remove_empty(folder: Path, root: Path) -> None:
+def _remove_empty(folder: UPath, root: UPath) -> None:
     while folder != root and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

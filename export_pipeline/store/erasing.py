@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from export_pipeline import objects
 from export_pipeline.faults import reach
-from export_pipeline.files import flush
 from export_pipeline.settings import Settings
 from export_pipeline.store.editing import USER, Count, Edit, edited, values_of
 from export_pipeline.store.maintenance import Removed, delete_unreachable
 from export_pipeline.store.replacing import groups_of, opened, written_anew, written_beside
-from export_pipeline.store.store import ERASURE, Store, flush_commit, local_path, retrying
+from export_pipeline.store.store import ERASURE, Store, flush_commit, path_of, retrying
 from export_pipeline.store.tables import texts
 
 _EPOCH = date(1970, 1, 1)
@@ -82,7 +82,7 @@ def erase(settings: Settings, store: Store, table: str, edit: Edit, erasure: str
         return erased
     for change in changes:
         for file in change.new:
-            flush(local_path(file.file_path))
+            objects.flush(path_of(loaded, file.file_path))
     reach(settings, "erasure.rewritten")
 
     def commit() -> None:
@@ -183,7 +183,7 @@ def _rewritten(table: Table, edit: Edit, file: DataFile) -> _Change | None:
             new = written_beside(table, file, parquet.metadata.metadata, groups)
     if not count.rows and not count.replaced:
         for made in new:
-            local_path(made.file_path).unlink()
+            path_of(table, made.file_path).unlink()
         return None
     return _Change(file, count, new)
 

@@ -17,13 +17,15 @@ import pyarrow as pa
 from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.days import midnight
 from export_pipeline.faults import reach
-from export_pipeline.files import flush, scratch_directory
+from export_pipeline.files import scratch_directory
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
-from export_pipeline.store.store import BATCH, ERASURE, Store, local_path, retrying
+from export_pipeline.store.store import BATCH, ERASURE, Store, path_of, retrying
 from export_pipeline.store.tables import sort_order
 
 LOCK = "maintenance"
@@ -103,7 +105,7 @@ def compact_day(settings: Settings, store: Store, table: str, day: date | None) 
                     for chunk in _sorted_chunks(loaded, files, scratch):
                         new += _dataframe_to_data_files(loaded.metadata, chunk, loaded.io)
         for file in new:
-            flush(local_path(file.file_path))
+            objects.flush(path_of(loaded, file.file_path))
         reach(settings, "maintenance.merged")
         with loaded.transaction() as transaction, transaction.update_snapshot().overwrite() as snapshot:
             for file in old:
@@ -121,7 +123,9 @@ def _sorted_chunks(table: Table, files: list[DataFile], scratch: Path) -> Iterat
     with duckdb.connect(
         config={"memory_limit": SORT_MEMORY, "temp_directory": str(scratch), "threads": 1}
     ) as connection:
-        source = parquet(str(local_path(file.file_path)) for file in files)
+        paths = [path_of(table, file.file_path) for file in files]
+        objects.for_duckdb(connection, paths[0])
+        source = parquet(paths)
         order = ", ".join(map(quoted, sort_order(table.name()[-1])))
         rows = connection.sql(f"select * from {source} order by {order}")
         pending: list[pa.RecordBatch] = []
@@ -168,7 +172,7 @@ def expire_snapshots(
     reached = _reachable(loaded, set(old))
     retrying(lambda: store.table(table).maintenance.expire_snapshots().by_ids(old).commit())
     reach(settings, "maintenance.expired")
-    return _delete(reached - _reachable(store.table(table)))
+    return _delete(loaded, reached - _reachable(store.table(table)))
 
 
 def sweep_scratch(settings: Settings) -> None:
@@ -177,30 +181,34 @@ def sweep_scratch(settings: Settings) -> None:
         shutil.rmtree(left)
 
 
-def orphans(store: Store, table: str, before: datetime) -> set[Path]:
-    """The files of a table last written before ``before`` that no snapshot reaches.
+def orphans(store: Store, table: str, before: datetime) -> dict[UPath, int]:
+    """The files of a table last written before ``before`` that no snapshot reaches, and their bytes.
 
     They are left by commits that failed or were killed. ``before`` protects commits in flight.
     """
-    root = local_path(store.table(table).location())
-    old = {path for path in root.rglob("*") if path.is_file() and path.stat().st_mtime < before.timestamp()}
+    old = {
+        path: size
+        for path, size, written in objects.files_below(_folder(store.table(table)))
+        if written < before.timestamp()
+    }
     # What is reachable is read after the listing: a file committed in between is then known.
-    return old - _reachable(store.table(table))
+    reached = _reachable(store.table(table))
+    return {path: size for path, size in old.items() if path not in reached}
 
 
 def sweep_orphans(store: Store, table: str, before: datetime) -> Removed:
     """Delete the ``orphans`` of a table."""
-    return _delete(orphans(store, table, before))
+    return _delete(store.table(table), orphans(store, table, before).keys())
 
 
 def delete_unreachable(store: Store, table: str) -> Removed:
     """Delete every file of a table that no snapshot reaches, whatever its age; only while nobody commits."""
     loaded = store.table(table)
-    present = {path for path in local_path(loaded.location()).rglob("*") if path.is_file()}
-    return _delete(present - _reachable(loaded))
+    present = {path for path, _, _ in objects.files_below(_folder(loaded))}
+    return _delete(loaded, present - _reachable(loaded))
 
 
-def _reachable(table: Table, snapshot_ids: Collection[int] | None = None) -> set[Path]:
+def _reachable(table: Table, snapshot_ids: Collection[int] | None = None) -> set[UPath]:
     metadata = table.metadata
     paths = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     manifests = {}
@@ -212,16 +220,13 @@ def _reachable(table: Table, snapshot_ids: Collection[int] | None = None) -> set
         paths.add(path)
         entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
         paths.update(entry.data_file.file_path for entry in entries)
-    return {local_path(path) for path in paths}
+    return {path_of(table, path) for path in paths}
 
 
-def _delete(paths: Collection[Path]) -> Removed:
-    removed = Removed()
-    for path in paths:
-        try:
-            size = path.stat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            continue
-        removed += Removed(1, size)
-    return removed
+def _folder(table: Table) -> UPath:
+    return path_of(table, table.location())
+
+
+def _delete(table: Table, paths: Collection[UPath]) -> Removed:
+    sizes = objects.remove_files(paths, _folder(table))
+    return Removed(len(sizes), sum(sizes.values()))

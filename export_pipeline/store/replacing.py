@@ -6,6 +6,7 @@ Text columns that repeat are read as dictionaries, which is faster; what is writ
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +21,9 @@ from pyiceberg.io.pyarrow import (
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 
+from export_pipeline import objects
 from export_pipeline.errors import DamagedData
-from export_pipeline.store.store import local_path
+from export_pipeline.store.store import path_of
 from export_pipeline.store.tables import ROW_GROUP_ROWS, repeating
 
 
@@ -32,9 +34,9 @@ def opened(table: Table, file: DataFile) -> Iterator[pq.ParquetFile]:
     Raises:
         DamagedData: if it is missing or not what was written, naming it.
     """
-    path = local_path(file.file_path)
+    path, dictionaries = path_of(table, file.file_path), list(repeating(table.name()[-1]))
     try:
-        with pq.ParquetFile(path, read_dictionary=list(repeating(table.name()[-1]))) as parquet:
+        with pq.ParquetFile(objects.for_arrow(path), read_dictionary=dictionaries) as parquet:
             yield parquet
     except (FileNotFoundError, pa.ArrowInvalid):
         raise DamagedData(f"store file {path.name} is missing or damaged; restore it") from None
@@ -55,21 +57,24 @@ def written_beside(
 ) -> tuple[DataFile, ...]:
     """A file in the place of ``old``, in its partition and with what it says ``about`` its types; none if
     nothing stays."""
-    path = local_path(old.file_path).with_name(f"{uuid.uuid4()}.parquet")
-    writer: pq.ParquetWriter | None = None
+    groups = iter(groups)
+    first = next(groups, None)
+    if first is None:
+        return ()
+    replaced = path_of(table, old.file_path)
+    path = replaced.with_name(f"{uuid.uuid4()}.parquet")
+    options = _get_parquet_writer_kwargs(table.properties)
     try:
-        for group in groups:
-            if writer is None:
-                # The types by which rows are read here are no concern of other readers.
-                options = _get_parquet_writer_kwargs(table.properties)
-                writer = pq.ParquetWriter(path, group.schema, store_schema=False, **options)
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-        if writer is None:
-            return ()
-        writer.add_key_value_metadata(about or {})
-        writer.close()
+        with objects.writing(path) as file:
+            # The types by which rows are read here are no concern of other readers.
+            writer = pq.ParquetWriter(file, first.schema, store_schema=False, **options)
+            for group in chain([first], groups):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            writer.add_key_value_metadata(about or {})
+            writer.close()
+            size = file.tell()
     except BaseException:
-        path.unlink(missing_ok=True)
+        objects.remove(path)
         raise
     metadata = table.metadata
     statistics = data_file_statistics_from_parquet_metadata(
@@ -77,13 +82,13 @@ def written_beside(
         stats_columns=compute_statistics_plan(metadata.schema(), metadata.properties),
         parquet_column_mapping=parquet_path_to_id_mapping(metadata.schema()),
     )
-    location = old.file_path.removesuffix(local_path(old.file_path).name) + path.name
+    location = old.file_path.removesuffix(replaced.name) + path.name
     made = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
         file_format=FileFormat.PARQUET,
         partition=old.partition,
-        file_size_in_bytes=path.stat().st_size,
+        file_size_in_bytes=size,
         sort_order_id=None,
         spec_id=metadata.default_spec_id,
         equality_ids=None,

@@ -6,30 +6,32 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+from pyarrow.fs import FileSystem
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchTableError,
     ValidationException,
 )
-from pyiceberg.expressions import AlwaysTrue, In
-from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression, In
+from pyiceberg.io import PY_IO_IMPL, S3_ENDPOINT, S3_REGION
+from pyiceberg.io.pyarrow import PyArrowFileIO, _dataframe_to_data_files, schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import assign_fresh_schema_ids
-from pyiceberg.table import Table
+from pyiceberg.table import FileScanTask, Table
 from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import OperationalError
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.ahead import ahead
 from export_pipeline.databases import CATALOG, address, opening
 from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
-from export_pipeline.files import flush
 from export_pipeline.locks import confirm, lock
 from export_pipeline.settings import Settings
 from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, day_column, table_schema
@@ -52,13 +54,21 @@ class Store:
 
     @cached_property
     def _catalog(self) -> SqlCatalog:
-        self._settings.store.mkdir(parents=True, exist_ok=True)
+        where = self._settings.store
+        if not objects.is_remote(where):
+            where.mkdir(parents=True, exist_ok=True)
         with lock(self._settings, _LOCK), opening(self._settings, CATALOG):
             return SqlCatalog(
                 NAMESPACE,
                 uri=address(self._settings, CATALOG),
                 pool_pre_ping="true",
-                warehouse=f"file://{self._settings.store}",  # PyIceberg decodes no "%20"
+                # PyIceberg decodes no "%20".
+                warehouse=str(where) if objects.is_remote(where) else f"file://{where}",
+                **{
+                    PY_IO_IMPL: f"{StoreFiles.__module__}.{StoreFiles.__name__}",
+                    S3_ENDPOINT: self._settings.s3_endpoint,
+                    S3_REGION: self._settings.s3_region,
+                },
             )
 
     def table(self, name: str) -> Table:
@@ -119,7 +129,7 @@ class Store:
             flush_commit(current)
 
         for file in files:
-            flush(local_path(file.file_path))
+            objects.flush(path_of(loaded, file.file_path))
         retrying(commit)
 
     def committed(self, table: str, batch_id: str, mark: str = BATCH) -> Mapping[str, str] | None:
@@ -129,43 +139,69 @@ class Store:
                 return dict(snapshot.summary.additional_properties)
         return None
 
-    def files(self, table: str, start: date | None = None, end: date | None = None) -> list[str]:
+    def files(self, table: str, start: date | None = None, end: date | None = None) -> list[UPath]:
         """The Parquet files of the table as of now that hold rows of the days given, in a fixed order.
 
         Args:
             start, end: days (UTC), both included; None leaves that side open. Only for event tables.
         """
-        bounds = []
-        if start is not None:
-            bounds.append(f"timestamp >= '{midnight(start).isoformat()}'")
-        if end is not None:
-            bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
-        tasks = self.table(table).scan(row_filter=" and ".join(bounds) or AlwaysTrue()).plan_files()
-        return sorted(str(local_path(task.file.file_path)) for task in tasks)
+        loaded = self.table(table)
+        return _paths(loaded, loaded.scan(row_filter=_within(start, end)).plan_files())
 
-    def files_since(self, table: str, after: int) -> dict[date, tuple[str, ...]]:
+    def sizes(self, table: str, start: date | None = None, end: date | None = None) -> list[int]:
+        """The bytes of each of the ``files``."""
+        tasks = self.table(table).scan(row_filter=_within(start, end)).plan_files()
+        return [task.file.file_size_in_bytes for task in tasks]
+
+    def files_since(self, table: str, after: int) -> dict[date, tuple[UPath, ...]]:
         """By day: the Parquet files of the table as of now that can hold rows of batches after ``after``.
 
         Only for event tables. Files are told apart by what the table's metadata says of ``batchSequence``.
         """
+        loaded = self.table(table)
         found: dict[date, list[str]] = {}
-        for task in self.table(table).scan(row_filter=f"batchSequence > {after}").plan_files():
+        for task in loaded.scan(row_filter=f"batchSequence > {after}").plan_files():
             day = _EPOCH + timedelta(days=task.file.partition[0])
-            found.setdefault(day, []).append(str(local_path(task.file.file_path)))
-        return {day: tuple(sorted(paths)) for day, paths in found.items()}
+            found.setdefault(day, []).append(task.file.file_path)
+        return {
+            day: tuple(path_of(loaded, location) for location in sorted(locations))
+            for day, locations in found.items()
+        }
 
-    def files_of_users(self, table: str, user_ids: Collection[str]) -> list[str]:
+    def files_of_users(self, table: str, user_ids: Collection[str]) -> list[UPath]:
         """The Parquet files of the table as of now that can hold rows of these users, in a fixed order."""
         if not user_ids:
             return []
         wanted = In("userId", set(user_ids))  # type: ignore[call-arg, arg-type]
-        tasks = self.table(table).scan(row_filter=wanted).plan_files()
-        return sorted(str(local_path(task.file.file_path)) for task in tasks)
+        loaded = self.table(table)
+        return _paths(loaded, loaded.scan(row_filter=wanted).plan_files())
 
 
-def local_path(uri: str) -> Path:
-    """The path of a table's file."""
-    return Path(uri.removeprefix("file://"))
+def _within(start: date | None, end: date | None) -> BooleanExpression | str:
+    bounds = []
+    if start is not None:
+        bounds.append(f"timestamp >= '{midnight(start).isoformat()}'")
+    if end is not None:
+        bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
+    return " and ".join(bounds) or AlwaysTrue()
+
+
+def _paths(table: Table, tasks: Iterable[FileScanTask]) -> list[UPath]:
+    return [path_of(table, location) for location in sorted(task.file.file_path for task in tasks)]
+
+
+class StoreFiles(PyArrowFileIO):
+    """How PyIceberg reaches the tables' files: as everything else here reaches the object store."""
+
+    def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
+        return objects.arrow_filesystem(self.properties[S3_ENDPOINT], self.properties[S3_REGION])
+
+
+def path_of(table: Table, location: str) -> UPath:
+    """The path of a file of ``table`` that its metadata names by ``location``."""
+    about = table.io.properties
+    local = location.removeprefix("file://")
+    return objects.place(local, about.get(S3_ENDPOINT, ""), about.get(S3_REGION, ""))
 
 
 def flush_commit(table: Table) -> None:
@@ -179,7 +215,7 @@ def flush_commit(table: Table) -> None:
         if manifest.added_snapshot_id == snapshot.snapshot_id
     ]
     for uri in written:
-        flush(local_path(uri))
+        objects.flush(path_of(table, uri))
 
 
 def retrying(commit: Callable[[], T]) -> T:

@@ -7,7 +7,9 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from upath import UPath
 
+from export_pipeline import objects
 from export_pipeline.errors import InvalidRequest, TransientError
 from export_pipeline.events.catalogue import USER_TABLES
 from export_pipeline.settings import Settings
@@ -36,7 +38,8 @@ def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
     """
     connection = duckdb.connect()
     connection.execute("set TimeZone = 'UTC'")
-    readable: list[str] = []
+    objects.for_duckdb(connection, settings.store)
+    readable: list[UPath] = []
     for table in ALL_TABLES:
         columns = table_schema(table)
         files = store.files(table)
@@ -56,7 +59,7 @@ def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
         shown = f"* replace ({instants})" if instants else "*"
         connection.execute(f"create view {table} as select {shown} from {source} {newest}")
     connection.execute(f"set temp_directory = {literal(str(settings.tmp / 'query'))}")
-    connection.execute(f"set allowed_paths = [{', '.join(map(literal, readable))}]")
+    connection.execute(f"set allowed_paths = [{', '.join(literal(str(path)) for path in readable)}]")
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
     return connection

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from upath import UPath
 
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.request import Compression, Filters, Format
@@ -24,13 +25,13 @@ SPILL = str(Path(tempfile.gettempdir()) / "export-tests")
 
 def laid_out(
     folder: Path, rows: Sequence[Mapping[str, Any]], data_type: str, files: int = 1, row_group: int = 32_768
-) -> tuple[str, ...]:
+) -> tuple[UPath, ...]:
     """``rows`` spread over Parquet files, each sorted by instant as the store's are."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(files):
         mine = sorted(rows[number::files], key=lambda row: row["timestamp"])
-        paths.append(str(folder / f"{number}.parquet"))
+        paths.append(UPath(folder / f"{number}.parquet"))
         pq.write_table(table(mine, data_type), paths[-1], row_group_size=row_group)
     return tuple(paths)
 
