@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import JSON, Engine, Row
+from sqlalchemy import JSON, Engine, Row, String
 
 from export_pipeline.errors import TransientError
 from export_pipeline.ledger.tables import Text, metadata
@@ -23,7 +23,7 @@ def replace_texts(engine: Engine, replace: Replace) -> int:
     replaced = 0
     for table in metadata.sorted_tables:
         for column in table.columns:
-            if isinstance(column.type, Text | JSON) and not column.primary_key:
+            if isinstance(column.type, Text | String | JSON) and not column.primary_key:
                 names = quoted(table.name), quoted(column.name)
                 if engine.dialect.name == "postgresql":
                     kind = "json" if isinstance(column.type, JSON) else "text"

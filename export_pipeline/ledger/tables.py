@@ -348,9 +348,9 @@ notices = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("hash", String, primary_key=True),
-    Column("who", String, nullable=False),
-    Column("how", String, nullable=False),
+    Column("hash", Text, primary_key=True),
+    Column("who", Text, nullable=False),
+    Column("how", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
 )
@@ -358,7 +358,7 @@ sessions = Table(
 login_links = Table(
     "login_links",
     metadata,
-    Column("hash", String, primary_key=True),
+    Column("hash", Text, primary_key=True),
     Column("expires_at", Instant, nullable=False),
 )
 
@@ -367,10 +367,10 @@ audit = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("at", Instant, nullable=False, index=True),
-    Column("who", String, nullable=False),
-    Column("how", String, nullable=False),
-    Column("address", String, nullable=False),
-    Column("action", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("request_id", String, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("how", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
 )

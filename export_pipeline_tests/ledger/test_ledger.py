@@ -1,5 +1,6 @@
 """The ledger counts every line once and raises a day's version when its rows change."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -155,7 +156,7 @@ def test_a_lock_is_held_by_one_at_a_time(ledger: Ledger) -> None:
     assert most == 1
 
 
-def test_the_death_of_its_holder_frees_a_lock(settings: Settings, ledger: Ledger) -> None:
+def test_the_death_of_its_holder_frees_a_lock(environment: dict[str, str], ledger: Ledger) -> None:
     holder = subprocess.Popen(
         [
             sys.executable,
@@ -163,10 +164,11 @@ def test_the_death_of_its_holder_frees_a_lock(settings: Settings, ledger: Ledger
             "import sys, time\n"
             "from export_pipeline.settings import load\n"
             "from export_pipeline.ledger import Ledger\n"
-            f"with Ledger(load({{'EXPORT_PIPELINE_HOME': {str(settings.root)!r}}})).lock('x'):\n"
+            "with Ledger(load()).lock('x'):\n"
             "    print('held', flush=True)\n"
             "    time.sleep(60)\n",
         ],
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
     )
     assert holder.stdout is not None
