@@ -4,6 +4,7 @@
 such as ``dagster dev -w workspace.yaml``; without a command it prints the path.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from export_pipeline.settings import Settings, load, variable
 
 _EMBEDDED = "storage:\n  sqlite:\n    base_dir:\n      env: DAGSTER_HOME\n"
 _POSTGRES = f"storage:\n  postgres:\n    postgres_url:\n      env: {variable('database')}\n"
+_S3_LOGS = "dagster_aws.s3.compute_log_manager", "S3ComputeLogManager"
 INSTANCE_FILE = Path(__file__).resolve().parents[1] / "dagster.yaml"
 """The instance's configuration, at the root of the source tree."""
 
@@ -22,7 +24,8 @@ INSTANCE_FILE = Path(__file__).resolve().parents[1] / "dagster.yaml"
 def prepare(settings: Settings) -> Path:
     """Make ``<state root>/dagster`` with the source tree's ``dagster.yaml`` in it; the path, absolute.
 
-    With the databases in PostgreSQL, so is the instance's state; the address stays in the environment.
+    With the databases in PostgreSQL, so is the instance's state; the address stays in the environment. With
+    data in an object store, so is what runs print, below the same prefix.
 
     Raises:
         InvalidSetting: if the package does not run from a source tree that has a ``dagster.yaml``.
@@ -49,7 +52,20 @@ def _instance(settings: Settings) -> bytes:
                 field="DAGSTER_HOME",
             )
         content = content.replace(_EMBEDDED, _POSTGRES)
-    return content.encode()
+    return (content + _compute_logs(settings)).encode()
+
+
+def _compute_logs(settings: Settings) -> str:
+    if not settings.object_store:
+        return ""
+    bucket, _, prefix = settings.object_store.removeprefix("s3://").strip("/").partition("/")
+    config = {"bucket": bucket, "prefix": f"{prefix}/dagster".lstrip("/")}
+    if settings.s3_endpoint:
+        config["endpoint_url"] = settings.s3_endpoint
+    if settings.s3_region:
+        config["region"] = settings.s3_region
+    lines = "".join(f"    {name}: {json.dumps(value)}\n" for name, value in config.items())
+    return f"\ncompute_logs:\n  module: {_S3_LOGS[0]}\n  class: {_S3_LOGS[1]}\n  config:\n{lines}"
 
 
 def main(arguments: list[str]) -> None:

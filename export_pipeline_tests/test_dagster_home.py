@@ -2,11 +2,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from export_pipeline.dagster_home import INSTANCE_FILE, prepare
 from export_pipeline.settings import Settings
+from export_pipeline_tests.objectstore import ObjectStore
 
 
 def test_the_home_holds_the_tree_s_instance_file(settings: Settings) -> None:
@@ -62,3 +64,41 @@ def test_dagster_keeps_its_state_in_the_database_whose_password_is_in_no_file(
     assert tmp_path / "dagster" / "dagster.yaml" in files
     assert not [path for path in files if secret in path.read_text(errors="replace")]
     assert not [path for path in files if path.suffix == ".db"]
+
+
+PRINTING = """
+import dagster as dg
+
+@dg.op
+def speak():
+    print("spoken by the run")
+
+@dg.job
+def spoken():
+    speak()
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as instance:
+        run = dg.execute_job(dg.reconstructable(spoken), instance)
+        print(type(instance.compute_log_manager).__name__, run.success)
+"""
+
+
+@pytest.mark.system
+def test_what_runs_print_is_kept_beside_the_data_in_the_object_store(
+    object_store: ObjectStore, s3: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "printing.py").write_text(PRINTING)
+    environ = {
+        **os.environ,
+        "EXPORT_PIPELINE_HOME": str(tmp_path / "home"),
+        "EXPORT_PIPELINE_OBJECT_STORE": "s3://exports/of/logs",
+        "EXPORT_PIPELINE_S3_ENDPOINT": object_store.url,
+        "EXPORT_PIPELINE_S3_REGION": "us-east-1",
+    }
+    program = [sys.executable, "-m", "export_pipeline.dagster_home", "--", sys.executable, "printing.py"]
+    done = subprocess.run(program, env=environ, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["S3ComputeLogManager True"], done.stderr
+    kept = s3.list_objects_v2(Bucket="exports", Prefix="of/logs/dagster/").get("Contents", [])
+    texts = [s3.get_object(Bucket="exports", Key=each["Key"])["Body"].read() for each in kept]
+    assert any(b"spoken by the run" in text for text in texts)
