@@ -3,22 +3,21 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from export_pipeline import objects
 from export_pipeline.errors import DamagedData
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.editing import Edit
 from export_pipeline.store.erasing import Erased, erase, find, forget_replaced
 from export_pipeline.store.maintenance import compact_day
-from export_pipeline_tests.rows import NOON, row, table
+from export_pipeline_tests.rows import NOON, in_store, row, table
 
 EVENTS = "engagement_events"
 DAY = NOON.date()
@@ -61,12 +60,11 @@ def append(store: Store, *rows: Mapping[str, Any]) -> None:
 
 
 def stored(store: Store) -> list[dict[str, object]]:
-    tables = [pq.read_table(path, partitioning=None) for path in store.files(EVENTS)]
-    return sorted(pa.concat_tables(tables).to_pylist(), key=lambda r: r["eventId"]) if tables else []
+    return sorted(in_store(store, EVENTS).to_pylist(), key=lambda r: r["eventId"])
 
 
 def on_disk(settings: Settings) -> bytes:
-    return b"".join(path.read_bytes() for path in settings.store.rglob("*") if path.is_file())
+    return b"".join(path.read_bytes() for path, _, _ in objects.files_below(settings.store))
 
 
 @pytest.fixture
@@ -85,6 +83,7 @@ def test_events_named_after_a_person_stay_different_events(settings: Settings, s
     assert [r["eventId"] for r in stored(store)] == ["[erased]-13", "[erased]:-14"]
 
 
+@pytest.mark.backends("s3")
 def test_the_rows_of_a_person_go_and_every_other_row_stays_as_it_is(settings: Settings, store: Store) -> None:
     append(store, *(row(n) for n in range(50)))
     others = [r for r in stored(store) if r["userId"] != PERSON]
@@ -93,6 +92,7 @@ def test_the_rows_of_a_person_go_and_every_other_row_stays_as_it_is(settings: Se
     assert (erased.rows, erased.removed, erased.days) == (10, {REQUEST: 10}, {DAY: 10})
 
 
+@pytest.mark.backends("s3")
 def test_nothing_of_the_person_is_on_disk_afterwards_not_even_their_sessions(
     settings: Settings, store: Store, uncompressed: None
 ) -> None:
@@ -139,6 +139,7 @@ def test_rows_that_came_later_stay(settings: Settings, store: Store) -> None:
     assert [r["batchSequence"] for r in stored(store)] == [3, 3, 3]
 
 
+@pytest.mark.backends("s3")
 def test_a_row_whose_user_id_changes_is_found_in_its_bucket(settings: Settings, store: Store) -> None:
     append(store, *(row(n, userId=f"{PERSON}:{n}") for n in range(3)), row(9))
     erase(settings, store, EVENTS, edit(PERSON), "pass")
@@ -175,12 +176,13 @@ def test_somebody_nobody_knows_costs_no_commit(settings: Settings, store: Store)
     assert len(store.table(EVENTS).snapshots()) == before
 
 
+@pytest.mark.backends("s3")
 @pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
 def test_a_damaged_file_is_named_and_nothing_is_committed(
     settings: Settings, store: Store, damage: str
 ) -> None:
     append(store, *(row(n, userId=PERSON) for n in range(200)))
-    (path,) = map(Path, store.files(EVENTS))
+    (path,) = store.files(EVENTS)
     content = path.read_bytes()
     if damage == "gone":
         path.unlink()

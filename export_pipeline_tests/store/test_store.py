@@ -12,19 +12,17 @@ import pytest
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import ROW_GROUP_ROWS, TABLE_OF, arrow_schema
-from export_pipeline_tests.rows import NOON, row, table
+from export_pipeline_tests.rows import NOON, in_store, row, table
 
 EVENTS = "engagement_events"
 DAY = NOON.date()
 
 
 def read(store: Store, start: date | None = None, end: date | None = None) -> pa.Table:
-    return pa.concat_tables(
-        [pq.read_table(path, partitioning=None) for path in store.files(EVENTS, start, end)]
-        or [arrow_schema("events").empty_table()]
-    )
+    return in_store(store, EVENTS, start, end)
 
 
+@pytest.mark.backends("s3")
 def test_appended_rows_come_back_as_they_went_in(store: Store) -> None:
     rows = [row(number) for number in range(20)]
     store.append(EVENTS, [table(rows)], {"batch": "b1"})
@@ -43,6 +41,7 @@ def test_a_batch_is_one_commit_however_many_chunks_it_has(store: Store) -> None:
     assert read(store).num_rows == 3
 
 
+@pytest.mark.backends("s3")
 def test_a_committed_batch_is_recognised_with_what_was_noted_of_it(store: Store) -> None:
     store.append(EVENTS, [table([row(1)])], {"batch": "b1", "counts": "[1]"})
     store.append(EVENTS, [table([row(2)])], {"batch": "b2"})
@@ -52,6 +51,7 @@ def test_a_committed_batch_is_recognised_with_what_was_noted_of_it(store: Store)
     assert store.committed(EVENTS, "b3") is None
 
 
+@pytest.mark.backends("s3")
 def test_nothing_is_visible_of_a_batch_whose_rows_fail_to_arrive(store: Store) -> None:
     def chunks() -> Iterator[pa.Table]:
         yield table([row(1)])
@@ -63,6 +63,7 @@ def test_nothing_is_visible_of_a_batch_whose_rows_fail_to_arrive(store: Store) -
     assert store.committed(EVENTS, "b1") is None
 
 
+@pytest.mark.backends("s3")
 def test_the_files_of_a_day_hold_its_rows_and_no_other_day(store: Store) -> None:
     rows = [row(n, timestamp=NOON + timedelta(days=n), eventId=f"e{n}") for n in range(4)]
     store.append(EVENTS, [table(rows)], {"batch": "b1"})
@@ -77,6 +78,7 @@ def test_a_day_reaches_from_its_first_to_its_last_millisecond(store: Store) -> N
     assert sorted(read(store, DAY, DAY)["timestamp"].to_pylist()) == instants[1:]
 
 
+@pytest.mark.backends("s3")
 def test_batches_appended_at_the_same_time_are_all_there(settings: Settings) -> None:
     def append(number: int) -> None:
         Store(settings).append(EVENTS, [table([row(number)])], {"batch": f"b{number}"})

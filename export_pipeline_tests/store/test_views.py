@@ -23,12 +23,14 @@ def test_every_table_is_a_view_even_while_it_is_empty(settings: Settings, store:
         assert result.fetchall() == []
 
 
+@pytest.mark.backends("s3")
 def test_instants_are_utc(settings: Settings, store: Store) -> None:
     store.append("engagement_events", [table([row(0)])], {"batch": "b1"})
     result = query(settings, store, "select timestamp, date_trunc('day', timestamp) from engagement_events")
     assert result.fetchall() == [(NOON.replace(tzinfo=None), datetime(2026, 11, 20))]
 
 
+@pytest.mark.backends("s3")
 def test_the_newest_row_of_a_user_counts(settings: Settings, store: Store) -> None:
     def profile(second: int, likes: int) -> dict[str, object]:
         return {
@@ -71,14 +73,15 @@ def test_a_statement_that_does_more_than_read_the_views_is_refused(
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.backends("s3")
 def test_explaining_a_copy_does_not_run_it(settings: Settings, store: Store) -> None:
     store.append("engagement_events", [table([row(0)])], {"batch": "b1"})
     (path,) = store.files("engagement_events")
-    before = Path(path).read_bytes()
+    before = path.read_bytes()
     copy = f"copy (select 1) to '{path}' (format csv, use_tmp_file false)"
     with pytest.raises(InvalidRequest, match="one statement that only reads"):
         records(query(settings, store, f"explain analyze {copy}"))
-    assert Path(path).read_bytes() == before
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("sql", ['"userId"::integer', "error('no ' || \"userId\")"])
