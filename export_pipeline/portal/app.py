@@ -31,6 +31,7 @@ def attach(api: FastAPI) -> FastAPI:
     portal = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     portal.state.deployment = api.state.deployment
     portal.state.attempts = RateLimiter(login.ATTEMPTS_A_MINUTE)
+    portal.state.looking = status.Looking()
     for module in MODULES:
         portal.include_router(module.router)
     portal.mount("/static", StaticFiles(directory=STATIC))

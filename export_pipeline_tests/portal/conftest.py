@@ -3,18 +3,22 @@
 import html
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from export_pipeline.api.app import create_app
+from export_pipeline.days import utc_now
 from export_pipeline.ledger import Ledger
-from export_pipeline.portal import attach
+from export_pipeline.portal import attach, guards
 from export_pipeline.portal.guards import COOKIE
-from export_pipeline.settings import Settings, load
+from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
 from export_pipeline_tests.api.conftest import land_yesterday
 
@@ -70,20 +74,23 @@ def texts(answer: httpx.Response) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", answer.text)).split())
 
 
+def opened(home: Path, rows: bool = False, client: str = "192.0.2.7", **given: str) -> Portal:
+    """A portal on a state root; its settings can be given as environment variables."""
+    environment = {"home": str(home), "portal_password": PASSWORD, "workers": "2", **given}
+    settings = load({variable(name): value for name, value in environment.items()})
+    store, ledger = Store(settings), Ledger(settings)
+    yesterday = land_yesterday(store, ledger) if rows else ""
+    return Portal(settings, store, ledger, browser(attach(create_app(settings)), client), yesterday)
+
+
+def browser(app: FastAPI, client: str = "192.0.2.7") -> TestClient:
+    return TestClient(app, follow_redirects=False, client=(client, 50000))
+
+
 @pytest.fixture
-def opening(tmp_path: Any) -> Opening:
-    """Open a portal on an empty state root; its settings can be given as environment variables."""
-
-    def open_(rows: bool = False, client: str = "192.0.2.7", **given: str) -> Portal:
-        environment = {"home": str(tmp_path / "home"), "portal_password": PASSWORD, "workers": "2", **given}
-        settings = load({f"EXPORT_PIPELINE_{name.upper()}": value for name, value in environment.items()})
-        store, ledger = Store(settings), Ledger(settings)
-        yesterday = land_yesterday(store, ledger) if rows else ""
-        app = attach(create_app(settings))
-        browser = TestClient(app, follow_redirects=False, client=(client, 50000))
-        return Portal(settings, store, ledger, browser, yesterday)
-
-    return open_
+def opening(tmp_path: Path) -> Opening:
+    """Open a portal on an empty state root."""
+    return partial(opened, tmp_path / "home")
 
 
 @pytest.fixture
@@ -92,9 +99,16 @@ def portal(opening: Opening) -> Portal:
     return opening()
 
 
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Portal:
+    return opened(tmp_path_factory.mktemp("portal") / "home", rows=True, jobs_per_day="1000")
+
+
 @pytest.fixture
-def inside(opening: Opening) -> Portal:
-    """A portal with a day of rows, with somebody logged in."""
-    opened = opening(rows=True, jobs_per_day="1000")
-    assert opened.log_in().status_code == 303
-    return opened
+def inside(_filled: Portal) -> Portal:
+    """A portal with a day of rows, the same for many tests, with somebody logged in."""
+    app = _filled.client.app
+    assert isinstance(app, FastAPI)
+    here = replace(_filled, client=browser(app))
+    here.hold(here.ledger.sessions.begin(NAME, guards.PASSWORD, utc_now()))
+    return here

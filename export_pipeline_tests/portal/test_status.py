@@ -1,0 +1,63 @@
+"""Operation → Status: freshness, failed deliveries, quarantine with reasons, what is kept, links."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from export_pipeline.api.deployment import Deployment
+from export_pipeline.days import utc_now
+from export_pipeline.ingest import ingest_landing
+from export_pipeline.ledger.messages import EXPORT_READY, NewMessage
+from export_pipeline.ledger.tables import messages
+from export_pipeline.portal import status
+from export_pipeline.portal.status import LOOK_AGAIN, Looking
+from export_pipeline_tests.portal.conftest import Opening, Portal, texts
+
+
+def test_freshness_storage_and_retention_are_shown(inside: Portal) -> None:
+    shown = texts(inside.get("/status"))
+    assert f"{inside.yesterday} – {inside.yesterday} 40" in shown
+    assert "Raw events and quarantine 90 days" in shown
+
+
+def test_rejected_lines_are_counted_by_reason_and_never_shown(
+    inside: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "LOOK_AGAIN", timedelta())
+    landing = inside.settings.landing / "events"
+    landing.mkdir(parents=True, exist_ok=True)
+    (landing / "batch.jsonl").write_text('{"userId": "user_00000042"}\nnot json\n')
+    ingest_landing(inside.settings, inside.store, inside.ledger)
+    page = inside.get("/status")
+    assert "not_json 1" in texts(page)
+    assert "missing_field 1" in texts(page)
+    assert "user_00000042" not in page.text
+
+
+def test_links_lead_to_the_dagster_ui_where_there_is_one(opening: Opening) -> None:
+    portal = opening(dagster_url="https://dagster.example.com/")
+    portal.log_in()
+    page = portal.get("/status").text
+    assert 'href="https://dagster.example.com/assets/engagement_events"' in page
+    assert 'href="https://dagster.example.com/runs"' in page
+
+
+def test_failed_deliveries_are_shown_with_the_reason(inside: Portal) -> None:
+    now, ledger = utc_now(), inside.ledger
+    webhook = ledger.webhooks.create("https://hooks.example.com/x", [EXPORT_READY], "", now)[0]
+    (sent,) = ledger.messages.send_all([NewMessage(EXPORT_READY, {}, webhook.id)], now)
+    with ledger._engine.begin() as connection:
+        failed = {"state": "failed", "next_attempt_at": None, "ended_at": now, "error": "<b>no</b> answer"}
+        connection.execute(update(messages).where(messages.c.id == sent).values(**failed))
+    page = inside.get("/status").text
+    assert webhook.id in page
+    assert "&lt;b&gt;no&lt;/b&gt; answer" in page
+
+
+def test_one_look_serves_the_pages_of_some_seconds(inside: Portal) -> None:
+    here: Deployment = inside.client.app.state.deployment  # type: ignore[attr-defined]
+    looking, now = Looking(), utc_now()
+    first = looking.view(here, now)
+    assert looking.view(here, now + LOOK_AGAIN - timedelta(seconds=1)) is first
+    assert looking.view(here, now + LOOK_AGAIN) is not first
