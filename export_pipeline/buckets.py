@@ -63,6 +63,16 @@ def listed(folder: UPath, *, deep: bool = True) -> Iterator[Found]:
                 yield Found(folder / name, name, each["Size"], each["LastModified"].timestamp(), each["ETag"])
 
 
+def names(folder: UPath) -> list[str]:
+    """What lies directly in ``folder``, objects and folders, by name and in order."""
+    prefix = _prefix(folder)
+    found: set[str] = set()
+    for page in _pages(folder, "list_objects_v2", "ContinuationToken", Prefix=prefix, Delimiter="/"):
+        found |= {each["Key"].removeprefix(prefix) for each in page.get("Contents", ())}
+        found |= {each["Prefix"].removeprefix(prefix).rstrip("/") for each in page.get("CommonPrefixes", ())}
+    return sorted(found - {""})
+
+
 def delete(paths: Iterable[UPath]) -> None:
     """Remove objects; one that is not there is none to remove.
 

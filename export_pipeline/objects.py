@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import duckdb
 import pyarrow as pa
@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 PART_BYTES = 16 << 20
 """Bytes of an object that are sent at once: an object has at most 10,000 such parts."""
 
+READ_BYTES = 4 << 20
+"""Bytes of an object that are asked for at once by what reads on."""
+
 AnyPath = UPath | Path
+AnyPathT = TypeVar("AnyPathT", bound=UPath | Path)
 """A path of a tree of data, or one of this machine that somebody named."""
 
+_BLOCK_BYTES = 1 << 20
 _ATTEMPTS = 8
 _SCHEME = "s3://"
 
@@ -134,10 +139,23 @@ def writing(path: UPath) -> Iterator[BinaryIO]:
         raise
 
 
-def remove(path: UPath) -> None:
+def bring(made: Path, place: UPath) -> None:
+    """Move a file of this machine to its place in a tree of data, where it appears whole."""
+    if not is_remote(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(local(place))
+        files.flush(local(place).parent)
+        return
+    with open(made, "rb") as file, writing(place) as sent:
+        shutil.copyfileobj(file, sent, READ_BYTES)
+    made.unlink()
+
+
+def remove(path: AnyPath) -> None:
     """Remove the file or tree at ``path``, if there is one."""
     if is_remote(path):
-        buckets.delete([path, *(found.path for found in buckets.listed(path))])
+        tree = cast(UPath, path)
+        buckets.delete([tree, *(found.path for found in buckets.listed(tree))])
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(local(path))
     else:
@@ -164,7 +182,7 @@ def replacing(path: UPath) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def reading(path: UPath | Path, version: str = "") -> BinaryIO:
+def reading(path: AnyPath, version: str = "") -> io.BufferedReader:
     """The file at ``path``, to be read from its beginning or anywhere; memory holds a little of it.
 
     Args:
@@ -176,7 +194,7 @@ def reading(path: UPath | Path, version: str = "") -> BinaryIO:
     """
     if isinstance(path, Path):
         return open(path, "rb")
-    return cast(BinaryIO, io.BufferedReader(Ranges(path, version), 1 << 18))
+    return io.BufferedReader(Ranges(path, version), 1 << 18)
 
 
 def extend(path: UPath, kept: int, more: bytes) -> int:
@@ -232,24 +250,64 @@ def _unlinked(paths: Iterable[UPath]) -> Iterator[tuple[UPath, int]]:
         yield path, size
 
 
+def part(path: AnyPath, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of a file from ``start`` to before ``end``, in blocks; fewer if it ends before.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if isinstance(path, Path):
+        with open(path, "rb", buffering=0) as file:
+            file.seek(start)
+            while start < end and (block := file.read(min(end - start, _BLOCK_BYTES))):
+                start += len(block)
+                yield block
+        return
+    while start < end:
+        block = path.fs.cat_file(path.path, start=start, end=min(end, start + READ_BYTES))
+        if not block:
+            return
+        start += len(block)
+        yield block
+
+
 def flush(path: UPath) -> None:
     """Force a file or folder of this machine to disk; an object that was written is safe already."""
     if not is_remote(path):
         files.flush(local(path))
 
 
-def files_below(folder: UPath) -> Iterator[tuple[UPath, int, float]]:
+def files_below(folder: AnyPathT) -> Iterator[tuple[AnyPathT, int, float]]:
     """Every file below ``folder`` with its bytes and when it was written, in seconds since 1970."""
     if is_remote(folder):
-        for found in buckets.listed(folder):
+        for found in buckets.listed(cast(UPath, folder)):
             if not found.name.endswith("/"):
-                yield found.path, found.size, found.written
+                yield cast(AnyPathT, found.path), found.size, found.written
         return
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
             if path.is_file():
                 state = path.stat()
-                yield path, state.st_size, state.st_mtime
+                yield cast(AnyPathT, path), state.st_size, state.st_mtime
+
+
+def inside(folder: UPath) -> list[UPath]:
+    """What lies directly in ``folder``, files and folders, by name, found by one listing; nothing if it is
+    not there."""
+    if not is_remote(folder):
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    return [folder / name for name in buckets.names(folder)]
+
+
+def relative(path: AnyPath, folder: AnyPath) -> str:
+    """The name of ``path`` as seen from ``folder``, in which it lies, with ``/`` between."""
+    if isinstance(path, Path):
+        return path.relative_to(local(folder)).as_posix()
+    assert is_remote(folder)
+    name, prefix = path.path, folder.path.rstrip("/") + "/"  # type: ignore[union-attr]
+    if not name.startswith(prefix):
+        raise ValueError(f"{path} is not below {folder}")
+    return str(name.removeprefix(prefix))
 
 
 def holds_rows(folder: UPath) -> bool:

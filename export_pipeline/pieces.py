@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
+
+from export_pipeline.objects import AnyPath, part, reading
 
 BLOCK_BYTES = 1 << 20
 
@@ -16,7 +17,7 @@ class Piece:
 
     length: int
     content: bytes = b""
-    path: Path | None = None
+    path: AnyPath | None = None
     offset: int = 0
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
@@ -24,15 +25,12 @@ class Piece:
         if self.path is None:
             yield self.content[start:end]
             return
-        with open(self.path, "rb", buffering=0) as file:
-            file.seek(self.offset + start)
-            rest = end - start
-            while rest:
-                block = file.read(min(rest, BLOCK_BYTES))
-                if not block:
-                    raise EOFError(f"{self.path.name} ends {rest} bytes too early")
-                rest -= len(block)
-                yield block
+        rest = end - start
+        for block in part(self.path, self.offset + start, self.offset + end):
+            rest -= len(block)
+            yield block
+        if rest:
+            raise EOFError(f"{self.path.name} ends {rest} bytes too early")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,11 @@ class Packed(Piece):
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes from ``start`` to before ``end``, in blocks."""
         assert self.path is not None
-        with zipfile.ZipFile(self.path) as archive, archive.open(self.name) as file:
+        with (
+            reading(self.path) as packed,
+            zipfile.ZipFile(packed) as archive,
+            archive.open(self.name) as file,
+        ):
             file.seek(start)
             rest = end - start
             while rest:
@@ -60,14 +62,15 @@ def held(content: bytes) -> Piece:
     return Piece(len(content), content)
 
 
-def of_file(path: Path, offset: int = 0) -> Piece:
-    """A file from ``offset`` to its end."""
-    return Piece(path.stat().st_size - offset, path=path, offset=offset)
+def of_file(path: AnyPath, offset: int = 0, *, size: int | None = None) -> Piece:
+    """A file from ``offset`` to its end; ``size``: its bytes, if they are known."""
+    size = path.stat().st_size if size is None else size
+    return Piece(size - offset, path=path, offset=offset)
 
 
-def inside(path: Path, name: str) -> Piece:
+def inside(path: AnyPath, name: str) -> Piece:
     """The whole content of the file ``name`` in the archive ``path``."""
-    with zipfile.ZipFile(path) as archive:
+    with reading(path) as packed, zipfile.ZipFile(packed) as archive:
         return Packed(archive.getinfo(name).file_size, path=path, name=name)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -298,9 +298,9 @@ class Settings(BaseModel):
         return self.data / "store"
 
     @property
-    def exports(self) -> Path:
+    def exports(self) -> UPath:
         """Where exports are published."""
-        return cast(Path, self.data / "exports")
+        return self.data / "exports"
 
     @property
     def quarantine(self) -> UPath:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+from export_pipeline.objects import AnyPath, reading
 from export_pipeline.pieces import BLOCK_BYTES, Piece, held, of_file
 
 _ABSENT = 0xFFFFFFFF
@@ -65,12 +66,13 @@ def packed_zip(files: Sequence[Packed], made_at: str) -> list[Piece]:
     return _between(entries, contents, made_at)
 
 
-def stored_zip(files: Sequence[tuple[str, Path]], made_at: str) -> list[Piece]:
+def stored_zip(files: Sequence[tuple[str, AnyPath]], made_at: str) -> list[Piece]:
     """The archive of ``files``, each a name and where its content is; ``made_at`` is an RFC 3339 instant."""
-    contents = [of_file(path) for _, path in files]
+    states = [path.stat() for _, path in files]
+    contents = [of_file(path, size=state.st_size) for (_, path), state in zip(files, states, strict=True)]
     entries = [
-        _stored(name, content.length, _crc32(path, content.length, path.stat().st_mtime_ns))
-        for (name, path), content in zip(files, contents, strict=True)
+        _stored(name, state.st_size, _crc32(path, state.st_size, state.st_mtime_ns))
+        for (name, path), state in zip(files, states, strict=True)
     ]
     return _between(entries, contents, made_at)
 
@@ -116,9 +118,9 @@ def _laid_out(entries: Sequence[_Entry], stamp: tuple[int, int]) -> list[bytes]:
 
 
 @lru_cache(_HELD)
-def _crc32(path: Path, size: int, _changed_ns: int) -> int:
+def _crc32(path: AnyPath, size: int, _changed_ns: int) -> int:
     crc = 0
-    with open(path, "rb", buffering=0) as file:
+    with reading(path) as file:
         while block := file.read(BLOCK_BYTES):
             crc = zlib.crc32(block, crc)
     return crc

@@ -181,8 +181,8 @@ def _metadata(export: DailyExport) -> dict[str, dg.MetadataValue]:
         "exportId": dg.MetadataValue.text(manifest.export_id),
         "complete": dg.MetadataValue.bool(manifest.complete),
         "sha256": dg.MetadataValue.md("\n".join(f"- {f.name}: `{f.sha256}`" for f in manifest.files)),
-        "directory": dg.MetadataValue.path(export.path),
-        "manifest": dg.MetadataValue.path(export.path / MANIFEST),
+        "directory": dg.MetadataValue.path(str(export.path)),
+        "manifest": dg.MetadataValue.path(str(export.path / MANIFEST)),
         "preview": dg.MetadataValue.md(told_in_words(lambda: _preview(export))),
     }
 

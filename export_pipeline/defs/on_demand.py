@@ -155,8 +155,8 @@ def _metadata(deployment: Deployment, job: Job, now: datetime) -> dict[str, dg.M
             "seconds": dg.MetadataValue.float((job.ended_at - job.started_at).total_seconds()),
             "download": dg.MetadataValue.url(links.download),
             "linkExpires": dg.MetadataValue.timestamp(links.expires_at),
-            "directory": dg.MetadataValue.path(export.folder),
-            "manifest": dg.MetadataValue.path(export.folder / MANIFEST),
+            "directory": dg.MetadataValue.path(str(export.folder)),
+            "manifest": dg.MetadataValue.path(str(export.folder / MANIFEST)),
         }
     return shown
 

@@ -8,14 +8,14 @@ the archive that it is.
 import hashlib
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from export_pipeline.delivery.published import Published
 from export_pipeline.errors import DamagedData, NotFound
 from export_pipeline.exports.archives import KIND, manifest_bytes
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import Manifest
-from export_pipeline.exports.onefile import is_zip, zip_names
+from export_pipeline.exports.onefile import is_zip, sizes_below, zip_names
+from export_pipeline.objects import AnyPath, reading
 from export_pipeline.pieces import Assembled, inside, of_file
 from export_pipeline.zipping import stored_zip
 
@@ -62,7 +62,7 @@ def assembled(export: Published, name: str) -> Assembled:
             path = export.folder / name
             tag = hashlib.sha256(path.read_bytes()).hexdigest()
             return Assembled(_flat(export, name), media_type(name), tag, [of_file(path)])
-    except FileNotFoundError:
+    except (FileNotFoundError, KeyError):
         raise DamagedData(f"a file of {manifest.export_id} is missing; export again") from None
     raise _unknown(manifest)
 
@@ -89,11 +89,11 @@ def _flat(export: Published, name: str) -> str:
 
 def _joined(export: Published, name: str) -> Assembled:
     manifest = export.manifest
-    pieces = []
+    pieces, sizes = [], sizes_below(export.folder)
     for number, file in enumerate(manifest.files):
         path = export.folder / file.name
         skipped = header_length(path, manifest.compression) if manifest.format == "csv" and number else 0
-        pieces.append(of_file(path, skipped))
+        pieces.append(of_file(path, skipped, size=sizes[file.name]))
     return Assembled(name, media_type(name), _tag(manifest), pieces)
 
 
@@ -114,9 +114,9 @@ def _tag(manifest: Manifest) -> str:
     return f"{together}-{len(manifest.files)}"
 
 
-def header_length(path: Path, compression: str) -> int:
+def header_length(path: AnyPath, compression: str) -> int:
     """How many bytes at the start of a CSV part are its header: a line, or a gzip member of its own."""
-    with open(path, "rb") as file:
+    with reading(path) as file:
         start = file.read(_MOST_HEADER_BYTES)
     if compression == "none":
         return start.index(b"\n") + 1

@@ -6,7 +6,8 @@ That of one person is an archive in the directory of all such, its manifest insi
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+
+from upath import UPath
 
 from export_pipeline.errors import Conflict, DamagedData, Gone
 from export_pipeline.exports.archives import read_manifest
@@ -22,7 +23,7 @@ _HELD = 64
 class Published:
     """An export that can be downloaded: its directory and its manifest."""
 
-    folder: Path
+    folder: UPath
     manifest: Manifest
 
     @property
@@ -52,7 +53,7 @@ def published(settings: Settings, job: Job) -> Published:
 
 
 @lru_cache(_HELD)
-def _manifest(path: Path, _changed_ns: int) -> Manifest:
+def _manifest(path: UPath, _changed_ns: int) -> Manifest:
     if path.name != MANIFEST:
         return read_manifest(path).export
     return from_json(json.loads(path.read_bytes()))

@@ -10,7 +10,6 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -19,6 +18,7 @@ from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifes
 from export_pipeline.exports.manifest import from_json as export_from_json
 from export_pipeline.exports.readback import read_rows, unlike
 from export_pipeline.files import to_json
+from export_pipeline.objects import AnyPath, reading
 
 FOLDER = "user"
 """Where archives lie below the exports' root."""
@@ -87,7 +87,7 @@ def from_json(document: object) -> ArchiveManifest:
     return manifest
 
 
-def read_manifest(path: Path) -> ArchiveManifest:
+def read_manifest(path: AnyPath) -> ArchiveManifest:
     """The manifest inside the archive at ``path``.
 
     Raises:
@@ -97,16 +97,16 @@ def read_manifest(path: Path) -> ArchiveManifest:
     return from_json(json.loads(manifest_bytes(path)))
 
 
-def manifest_bytes(path: Path) -> bytes:
+def manifest_bytes(path: AnyPath) -> bytes:
     """The bytes of the manifest inside the archive at ``path``; raises as ``read_manifest``."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as file:
+        with reading(path) as packed, zipfile.ZipFile(packed) as archive, archive.open(MANIFEST) as file:
             return file.read(_MOST_MANIFEST_BYTES)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError):
         raise InvalidManifest("it is not inside an intact archive") from None
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: AnyPath) -> bool:
     """Whether the file at ``path`` is the archive of a person's data, whole or damaged."""
     try:
         return bool(json.loads(manifest_bytes(path))["kind"] == KIND)
@@ -114,11 +114,11 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def archive_problems(path: Path) -> list[str]:
+def archive_problems(path: AnyPath) -> list[str]:
     """What is wrong with an archive; sentences that begin with a name inside it. Memory is bounded."""
     try:
         manifest = read_manifest(path)
-        with zipfile.ZipFile(path) as archive:
+        with reading(path) as packed, zipfile.ZipFile(packed) as archive:
             return [*_manifest_problems(archive, manifest), *_content_problems(archive, manifest)]
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         return [f"{path.name} cannot be read: {type(error).__name__}"]

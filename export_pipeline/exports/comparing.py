@@ -15,13 +15,14 @@ from export_pipeline.exports.cursors import read_cursor
 from export_pipeline.exports.making import Made, Sources
 from export_pipeline.exports.manifest import FileEntry, Manifest
 from export_pipeline.exports.scanning import FileGone, Scan, reading
+from export_pipeline.objects import AnyPath
 from export_pipeline.sql import literal
 
 _MEMORY = "256MB"
 
 
 def came_and_went(
-    before: Path, manifest: Manifest, after: Path, made: Made, sources: Sources, spill: Path
+    before: AnyPath, manifest: Manifest, after: AnyPath, made: Made, sources: Sources, spill: Path
 ) -> tuple[int, int]:
     """Rows added and rows removed from the export in ``before`` to what was made in ``after``.
 
@@ -70,7 +71,7 @@ def _rows(scan: Scan) -> int:
 
 
 def compare(
-    before: Path, manifest: Manifest, after: Path, files: Sequence[FileEntry], spill: Path
+    before: AnyPath, manifest: Manifest, after: AnyPath, files: Sequence[FileEntry], spill: Path
 ) -> tuple[int, int]:
     """Rows added and rows removed from the export in ``before`` to the files in ``after``.
 
@@ -92,7 +93,7 @@ def compare(
     return int(added), int(removed)
 
 
-def _event_ids(folder: Path, files: Sequence[FileEntry], format: str) -> str:
+def _event_ids(folder: AnyPath, files: Sequence[FileEntry], format: str) -> str:
     wanted = [literal(str(folder / file.name)) for file in files if file.rows]
     if not wanted:
         return "select null::varchar as eventId limit 0"

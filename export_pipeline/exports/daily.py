@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
+from upath import UPath
+
+from export_pipeline import objects
 from export_pipeline.days import check_range
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.exports.comparing import came_and_went
@@ -25,7 +28,7 @@ from export_pipeline.exports.request import ExportRequest, check_data_types, che
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.exports.writing import Progress
 from export_pipeline.faults import reach
-from export_pipeline.files import to_json, write_atomically
+from export_pipeline.files import to_json
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -45,7 +48,7 @@ class DailyExport:
     """A published daily partition. ``created``: this call wrote its files; ``seconds``: how long it took."""
 
     manifest: Manifest
-    path: Path
+    path: UPath
     created: bool
     seconds: float
 
@@ -70,7 +73,7 @@ class DailyExport:
         return tuple(file.sha256 for file in self.manifest.files)
 
 
-def daily_folder(settings: Settings, data_type: str, format: str, day: date) -> Path:
+def daily_folder(settings: Settings, data_type: str, format: str, day: date) -> UPath:
     """The directory of a partition's versions."""
     return settings.exports / "daily" / data_type / format / day.isoformat()
 
@@ -226,11 +229,11 @@ def _completed(standing: DailyExport, sources: Sources, now: datetime) -> DailyE
     if manifest.complete or not closed(manifest.days, sources, now):
         return standing
     manifest = replace(manifest, complete=True)
-    write_atomically(standing.path / MANIFEST, to_json(manifest.to_json()))
+    objects.write(standing.path / MANIFEST, to_json(manifest.to_json()))
     return replace(standing, manifest=manifest)
 
 
-def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: datetime) -> tuple[Manifest, Path]:
+def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: datetime) -> tuple[Manifest, UPath]:
     request = made.request
     (data_type,), day, data_version = request.data_types, request.start, made.days[0].data_version
     partition = daily_folder(sources.settings, data_type, request.format, day)
@@ -271,20 +274,20 @@ def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_
     return expired.version + (expired.data_version != data_version)
 
 
-def versions(folder: Path) -> list[int]:
+def versions(folder: UPath) -> list[int]:
     """The numbers of the versions of a partition in its ``folder``, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(int(found[1]) for path in folder.iterdir() if (found := _VERSION.fullmatch(path.name)))
 
 
-def read(path: Path, settings: Settings) -> Manifest:
+def read(path: UPath, settings: Settings) -> Manifest:
     """The manifest of the export in ``path``, below the state root.
 
     Raises:
         DamagedData: if it cannot be read, naming it.
     """
-    name = (path / MANIFEST).relative_to(settings.root)
+    name = (path / MANIFEST).relative_to(settings.data)
     try:
         return from_json(json.loads((path / MANIFEST).read_bytes()))
     except (OSError, ValueError, InvalidManifest) as error:

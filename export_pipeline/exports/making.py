@@ -33,6 +33,7 @@ from export_pipeline.faults import reach
 from export_pipeline.files import flush, to_json
 from export_pipeline.ledger import DayState, Ledger
 from export_pipeline.ledger.erasures import ERASE_STORE
+from export_pipeline.objects import AnyPathT
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -86,9 +87,9 @@ def make_published(
     request: ExportRequest,
     sources: Sources,
     progress: Progress | None,
-    finish: Callable[[Path, Made], tuple[Manifest, Path]],
+    finish: Callable[[Path, Made], tuple[Manifest, AnyPathT]],
     kept: Kept | None = None,
-) -> tuple[Manifest, Path]:
+) -> tuple[Manifest, AnyPathT]:
     """Make the export that ``request`` asks for in ``scratch``, and move it to its place.
 
     It is planned again if people were erased from its days before it appeared.

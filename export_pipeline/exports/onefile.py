@@ -3,13 +3,12 @@
 Its bytes are put together in ``delivery``.
 """
 
-from pathlib import Path
-
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.layout import MANIFEST, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.request import check_format
 from export_pipeline.exports.spans import member
+from export_pipeline.objects import AnyPath, files_below, relative
 from export_pipeline.zipping import archive_length
 
 
@@ -24,11 +23,17 @@ def zip_names(manifest: Manifest) -> list[str]:
     return [MANIFEST, *described, *(file.name for file in manifest.files)]
 
 
-def one_file_bytes(folder: Path, manifest: Manifest) -> int:
+def one_file_bytes(folder: AnyPath, manifest: Manifest) -> int:
     """The bytes of the one file of the export in ``folder``."""
     if is_zip(manifest):
-        return archive_length([(name, (folder / name).stat().st_size) for name in zip_names(manifest)])
+        sizes = sizes_below(folder)
+        return archive_length([(name, sizes[name]) for name in zip_names(manifest)])
     return manifest.total_bytes - header_bytes(manifest) * (len(manifest.files) - 1)
+
+
+def sizes_below(folder: AnyPath) -> dict[str, int]:
+    """The bytes of each file of the export in ``folder``, by its name there."""
+    return {relative(path, folder): size for path, size, _ in files_below(folder)}
 
 
 def header_bytes(manifest: Manifest) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from export_pipeline.errors import StorageFull
 from export_pipeline.files import flush
 from export_pipeline.locks import confirm
+from export_pipeline.objects import AnyPath, local
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCK = ".lock"
@@ -75,7 +76,7 @@ def _is(path: Path, descriptor: int) -> bool:
         return False
 
 
-def publish(made: Path, final: Path) -> None:
+def publish(made: Path, final: AnyPath) -> None:
     """Move the directory ``made`` to ``final``, replacing what is there; flushed to disk.
 
     ``made`` lies in a scratch directory on the same file system. Where something is replaced, a
@@ -85,6 +86,7 @@ def publish(made: Path, final: Path) -> None:
         TransientError: if a lock that this process holds was lost.
     """
     confirm()
+    final = local(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     flush(made)
     if final.exists():
@@ -94,7 +96,7 @@ def publish(made: Path, final: Path) -> None:
 
 
 @contextmanager
-def room(folder: Path) -> Iterator[None]:
+def room(folder: AnyPath) -> Iterator[None]:
     """Turn the lack of room while writing below ``folder`` into ``StorageFull``."""
     try:
         yield

@@ -5,9 +5,9 @@ with its rows is found by ``rows``.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.manifest import FileEntry, instant_text
 from export_pipeline.exports.rows import Content, Problem, check
+from export_pipeline.objects import AnyPath, reading
 
 BLOCK_BYTES = 1 << 21
 """Of whole rows checked at once. Twice as many gain no time, and several threads hold them at once."""
@@ -53,11 +54,13 @@ def read_range(span: Range) -> Content:
         return _read(span, _limited(file, span.length))
 
 
-def read_part(path: Path, data_type: str, format: str, compression: str) -> Content:
+def read_part(path: AnyPath, data_type: str, format: str, compression: str) -> Content:
     """What a whole part file holds, in memory bounded by a block."""
-    with open(path, "rb") as file:
-        whole = Range(str(path), data_type, format, compression, 0, path.stat().st_size, header=True)
-        return _read(whole, _limited(file, whole.length))
+    with reading(path) as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        whole = Range(str(path), data_type, format, compression, 0, length, header=True)
+        return _read(whole, _limited(file, length))
 
 
 def read_rows(pieces: Iterable[bytes], data_type: str, format: str) -> Content:
@@ -89,7 +92,7 @@ def unlike(entry: FileEntry, size: int, sha256: str, found: Content) -> list[str
     return problems
 
 
-def row_blocks(path: Path, data_type: str, format: str, compression: str) -> Iterator[bytes]:
+def row_blocks(path: AnyPath, data_type: str, format: str, compression: str) -> Iterator[bytes]:
     """The rows of a whole part file, without a header, in blocks of whole lines.
 
     Raises:
@@ -97,8 +100,10 @@ def row_blocks(path: Path, data_type: str, format: str, compression: str) -> Ite
     """
     content = Content()
     try:
-        with open(path, "rb") as file:
-            chunks = _limited(file, path.stat().st_size)
+        with reading(path) as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            chunks = _limited(file, length)
             plain = _inflated(chunks) if compression == "gzip" else chunks
             blocks = _blocks(plain, format)
             if format == "csv":
@@ -122,9 +127,9 @@ def row_ends(content: bytes, format: str) -> Longs:
     return ends + 1
 
 
-def digest(path: Path) -> str:
+def digest(path: AnyPath) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

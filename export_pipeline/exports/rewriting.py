@@ -5,7 +5,7 @@ rewritten too; windows and parts are cut as for any export of these rows. Owns h
 place of the old ones: a process that dies on the way leaves one visible export and what a rerun puts right.
 """
 
-import shutil
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -13,16 +13,18 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from export_pipeline import locks
+from export_pipeline import locks, objects
 from export_pipeline.days import parse_day
 from export_pipeline.errors import DamagedData, NotFound
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.archives import FOLDER as ARCHIVES
 from export_pipeline.exports.daily import (
     SCRATCH,
     daily_folder,
@@ -46,8 +48,10 @@ from export_pipeline.exports.writing import TASKS_A_WORKER, Shape, in_order, wri
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import COMPLETE
+from export_pipeline.objects import files_below, inside, relative
 from export_pipeline.settings import Settings
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DAY_US = 86_400_000_000
 _SCHEMA = pa.schema(
     [("timestamp", pa.timestamp("us", "UTC")), ("eventId", pa.string()), ("line", pa.large_string())]
@@ -105,7 +109,7 @@ def holding(settings: Settings, ledger: Ledger, edit: Edit, now: datetime) -> It
     for data_type, format, day in daily_partitions(settings):
         live = live_daily(settings, data_type, format, day)
         if live and _holds(live.path, live.manifest, edit):
-            yield str(live.path.relative_to(settings.exports))
+            yield relative(live.path, settings.exports)
     for job_id in jobs_with_files(settings):
         job = _complete(ledger, job_id, now)
         if job and job.path and _holds(shown := settings.exports / job.path, read(shown, settings), edit):
@@ -118,14 +122,22 @@ def daily_partitions(settings: Settings) -> list[tuple[str, str, date]]:
         (data_type, format, parse_day(folder.name, "day"))
         for data_type in DATA_TYPES
         for format in FORMATS
-        for folder in sorted((settings.exports / "daily" / data_type / format).glob("????-??-??"))
+        for folder in inside(settings.exports / "daily" / data_type / format)
+        if _DAY.fullmatch(folder.name)
     ]
 
 
 def jobs_with_files(settings: Settings) -> list[str]:
     """The ids of the jobs that have an export below the exports' root, visible or not."""
-    manifests = settings.exports.glob(f"*/*/{MANIFEST}")
-    return sorted({job_of(path.parent) for path in manifests if path.parts[-3] != "daily"})
+    return sorted(
+        {
+            job_of(path.parent)
+            for kind in inside(settings.exports)
+            if kind.name != "daily"
+            for path, _, _ in files_below(kind)
+            if path.name == MANIFEST and path.parent.parent == kind
+        }
+    )
 
 
 def rewrite_daily(
@@ -166,7 +178,7 @@ def rewrite_daily(
                 continue
             if not done and _comes_after(manifest, before):
                 yield _told_again(settings, shown, manifest, older, before, edit)
-            shutil.rmtree(older)
+            objects.remove(older)
 
 
 def rewrite_job(
@@ -213,8 +225,8 @@ def rewrite_job(
         for other in _others(settings, job_id, shown):
             stays = job is not None and not done and is_superseded(job, other)
             if not stays or _holds(other, read(other, settings), edit):
-                ledger.links.revoke(job_id, now, str(other.relative_to(settings.exports)))
-                shutil.rmtree(other)
+                ledger.links.revoke(job_id, now, relative(other, settings.exports))
+                objects.remove(other)
 
 
 def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:
@@ -225,10 +237,15 @@ def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:
     return job if job.state == COMPLETE else None
 
 
-def _others(settings: Settings, job_id: str, shown: Path | None) -> list[Path]:
-    """Where files of a job are but those it shows."""
-    found = sorted(settings.exports.glob(f"*/{job_id}*"))
-    return [path for path in found if path.is_dir() and job_of(path) == job_id and path != shown]
+def _others(settings: Settings, job_id: str, shown: UPath | None) -> list[UPath]:
+    """Where exports of a job are but the one it shows."""
+    return [
+        path
+        for kind in inside(settings.exports)
+        if kind.name not in ("daily", ARCHIVES)
+        for path in inside(kind)
+        if job_of(path) == job_id and path != shown
+    ]
 
 
 def _comes_after(manifest: Manifest, before: Manifest) -> bool:
@@ -239,7 +256,7 @@ def _comes_after(manifest: Manifest, before: Manifest) -> bool:
     )
 
 
-def _holds(folder: Path, manifest: Manifest, edit: Edit) -> bool:
+def _holds(folder: UPath, manifest: Manifest, edit: Edit) -> bool:
     """Whether there is anything of ``edit`` in the export in ``folder``."""
     if edit.mentions.occurs((folder / MANIFEST).read_bytes()):
         return True
@@ -247,7 +264,7 @@ def _holds(folder: Path, manifest: Manifest, edit: Edit) -> bool:
 
 
 def _told_again(
-    settings: Settings, shown: Path, manifest: Manifest, older: Path, before: Manifest, edit: Edit
+    settings: Settings, shown: UPath, manifest: Manifest, older: UPath, before: Manifest, edit: Edit
 ) -> Rewritten:
     """What was told, or should have been, when ``manifest`` took the place of ``before``."""
     removed: dict[str, tuple[str, ...]] = dict.fromkeys(before.data_types, ())
@@ -255,10 +272,10 @@ def _told_again(
     for data_type, lines in _touched(older, before, edit):
         removed[data_type] += tuple(lines.removed.to_pylist())
         replaced += lines.replaced
-    return Rewritten(str(shown.relative_to(settings.exports)), manifest, removed, replaced)
+    return Rewritten(relative(shown, settings.exports), manifest, removed, replaced)
 
 
-def _touched(folder: Path, manifest: Manifest, edit: Edit) -> Iterator[tuple[str, Lines]]:
+def _touched(folder: UPath, manifest: Manifest, edit: Edit) -> Iterator[tuple[str, Lines]]:
     """The blocks of an export's files that may hold anything of ``edit``, edited, with their data type."""
     for file in manifest.files:
         try:
@@ -273,9 +290,9 @@ def _touched(folder: Path, manifest: Manifest, edit: Edit) -> Iterator[tuple[str
 
 def _rewritten(
     settings: Settings,
-    folder: Path,
+    folder: UPath,
     before: Manifest,
-    final: Path,
+    final: UPath,
     edit: Edit,
     data_version: DataVersion,
     now: datetime,
@@ -334,7 +351,7 @@ def _rewritten(
         write_manifest(settings, made, manifest)
         publish(made, final)
         reach(settings, "rewrite.published")
-    return Rewritten(str(final.relative_to(settings.exports)), manifest, removed, replaced)
+    return Rewritten(relative(final, settings.exports), manifest, removed, replaced)
 
 
 class _Kept:
@@ -349,7 +366,7 @@ class _Kept:
         self.removed: list[str] = []
         self.replaced = 0
 
-    def gather(self, folder: Path, manifest: Manifest, edit: Edit, executor: Executor, ahead: int) -> None:
+    def gather(self, folder: UPath, manifest: Manifest, edit: Edit, executor: Executor, ahead: int) -> None:
         """Take the lines that stay out of the part files of an export, in order."""
         blocks = (
             block
@@ -392,7 +409,7 @@ class _Kept:
 
     def clear(self) -> None:
         """Let go of the files."""
-        shutil.rmtree(self._folder)
+        rmtree(self._folder)
 
 
 def _date(day: int) -> date:

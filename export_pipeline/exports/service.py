@@ -5,17 +5,17 @@ the job, and what is cleared away. The states themselves are the ledger's.
 """
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sqlalchemy.exc import OperationalError
+from upath import UPath
 
-from export_pipeline import locks
+from export_pipeline import locks, objects
 from export_pipeline.days import utc_now
 from export_pipeline.errors import (
     Conflict,
@@ -38,6 +38,7 @@ from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
 from export_pipeline.ledger.jobs import CANCELLED, EXPORTS, FAILED, MAX_ATTEMPTS, OPEN, SCHEDULED
+from export_pipeline.objects import AnyPath
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -135,12 +136,12 @@ def requested(settings: Settings, job: Job, user_ids: Sequence[str], now: dateti
     return parse_request(values, now=now, settings=settings)
 
 
-def job_folder(settings: Settings, job: Job) -> Path:
+def job_folder(settings: Settings, job: Job) -> UPath:
     """The directory of a job's export as it is first made; all of a kind are in one place."""
     return settings.exports / job.kind / job.id
 
 
-def job_of(path: Path) -> str:
+def job_of(path: AnyPath) -> str:
     """The id of the job whose files, in whatever version, are at ``path``."""
     return _LATER_VERSION.sub("", path.name.partition(".")[0])
 
@@ -235,7 +236,7 @@ class _Work:
         ):
             sources = Sources(settings, self._store, self._ledger, pool, self._waiting)
 
-            def finish(folder: Path, made: Made) -> tuple[Manifest, Path]:
+            def finish(folder: Path, made: Made) -> tuple[Manifest, UPath]:
                 manifest = seal(
                     folder,
                     made,
@@ -314,14 +315,14 @@ def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:
         for folder in (settings.exports / kind).glob("*"):
             with suppress(NotFound):
                 if _is_left_over(settings, ledger, folder, now):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    objects.remove(folder)
     open_jobs = {lock_name(job.id) for job in ledger.jobs.open(now)}
     for name in locks.known(settings, lock_name("")):
         if name not in open_jobs and not locks.is_held(settings, name):
             locks.forget(settings, name)
 
 
-def _is_left_over(settings: Settings, ledger: Ledger, folder: Path, now: datetime) -> bool:
+def _is_left_over(settings: Settings, ledger: Ledger, folder: UPath, now: datetime) -> bool:
     """Whether no job needs the export in ``folder``: its own ended without it, or shows another."""
     job_id = job_of(folder)
     state = ledger.jobs.get(job_id, now).state
@@ -334,11 +335,11 @@ def _is_left_over(settings: Settings, ledger: Ledger, folder: Path, now: datetim
     return job.path != str(folder.relative_to(settings.exports)) and not is_superseded(job, folder)
 
 
-def is_superseded(job: Job, folder: Path) -> bool:
+def is_superseded(job: Job, folder: AnyPath) -> bool:
     """Whether ``folder`` holds an older version of a scheduled export than is shown; it stays as long."""
     if job.kind != SCHEDULED or job.path is None:
         return False
-    return _version(folder.name) < _version(Path(job.path).name)
+    return _version(folder.name) < _version(PurePosixPath(job.path).name)
 
 
 def _version(name: str) -> int:

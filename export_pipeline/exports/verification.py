@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 from export_pipeline.days import days_between
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -20,6 +19,7 @@ from export_pipeline.exports.manifest import INCREMENTAL, FileEntry, InvalidMani
 from export_pipeline.exports.readback import digest, read_part, unlike
 from export_pipeline.exports.rows import Content
 from export_pipeline.files import to_json
+from export_pipeline.objects import AnyPath, files_below, is_remote, relative
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class VerifyReport:
         return not self.problems
 
 
-def verify(path: Path) -> VerifyReport:
+def verify(path: AnyPath) -> VerifyReport:
     """Check the export at ``path``, or every export below it, reading every byte; memory is bounded."""
     folders = [path] if (path / MANIFEST).is_file() else sorted(m.parent for m in path.rglob(MANIFEST))
     archives = [] if folders == [path] else sorted(file for file in path.rglob("*.zip") if is_archive(file))
@@ -43,23 +43,24 @@ def verify(path: Path) -> VerifyReport:
     if not folders and not archives:
         problems.append(f"{path} holds no export; there is no {MANIFEST} in it or below it")
     for folder in folders:
-        label = "" if folder == path else f"{folder.relative_to(path)}/"
+        label = "" if folder == path else f"{relative(folder, path)}/"
         problems += [f"{label}{problem}" for problem in export_problems(folder)]
     for archive in archives:
-        problems += [f"{archive.relative_to(path)}: {problem}" for problem in archive_problems(archive)]
+        problems += [f"{relative(archive, path)}: {problem}" for problem in archive_problems(archive)]
     if folders != [path]:
         for file in _files(path):
             if file not in archives and not any(folder in file.parents for folder in folders):
-                problems.append(f"{file.relative_to(path)} belongs to no export; no {MANIFEST} is beside it")
+                problems.append(f"{relative(file, path)} belongs to no export; no {MANIFEST} is beside it")
     return VerifyReport(tuple(problems), len(folders) + len(archives))
 
 
-def export_problems(folder: Path) -> list[str]:
+def export_problems(folder: AnyPath) -> list[str]:
     """What is wrong with the export in ``folder``; sentences that begin with a name relative to it."""
-    if (folder / MANIFEST).exists() and not (folder / MANIFEST).is_file():
+    manifest_file = folder / MANIFEST
+    if not is_remote(folder) and manifest_file.exists() and not manifest_file.is_file():
         return [f"{MANIFEST} is no file"]
     try:
-        written = (folder / MANIFEST).read_bytes()
+        written = manifest_file.read_bytes()
         document = json.loads(written)
         manifest = from_json(document)
     except (ValueError, OSError, RecursionError) as error:
@@ -74,7 +75,7 @@ def export_problems(folder: Path) -> list[str]:
     expected = {file.name for file in manifest.files} | {MANIFEST}
     expected |= {name for data_type in manifest.data_types for name in descriptions(data_type)}
     for file in _files(folder):
-        if (name := file.relative_to(folder).as_posix()) not in expected:
+        if (name := relative(file, folder)) not in expected:
             problems.append(f"{name} is in the export but not in its manifest")
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         found = list(executor.map(lambda file: _read(folder, file, manifest), manifest.files))
@@ -85,14 +86,14 @@ def export_problems(folder: Path) -> list[str]:
     return problems + _content_problems(manifest, [content for content, _ in found])
 
 
-def differences(entry: FileEntry, path: Path, found: Content) -> list[str]:
+def differences(entry: FileEntry, path: AnyPath, found: Content) -> list[str]:
     """How a part file, of which ``found`` was read, differs from its entry; ends of sentences."""
     return unlike(entry, path.stat().st_size, digest(path), found)
 
 
-def _read(folder: Path, file: FileEntry, manifest: Manifest) -> tuple[Content, list[str]]:
+def _read(folder: AnyPath, file: FileEntry, manifest: Manifest) -> tuple[Content, list[str]]:
     path = folder / file.name
-    if path.exists() and not path.is_file():
+    if not is_remote(path) and path.exists() and not path.is_file():
         return Content(), ["is no file"]  # a pipe or a device would be read for ever
     try:
         content = read_part(path, file.data_type, manifest.format, manifest.compression)
@@ -134,13 +135,15 @@ def _manifest_problems(manifest: Manifest) -> Iterator[str]:
         yield f"has version {manifest.version} and replaces {manifest.replaces.version}, not an earlier one"
 
 
-def _description_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _description_problems(folder: AnyPath, manifest: Manifest) -> Iterator[str]:
     for data_type in manifest.data_types:
         for name, right in descriptions(data_type).items():
-            path = folder / name
-            if not path.is_file():
+            try:
+                written = (folder / name).read_bytes()
+            except FileNotFoundError:
                 yield f"{name} is missing"
-            elif path.read_bytes() != right:
+                continue
+            if written != right:
                 yield f"{name} is not what the catalogue says of {data_type}"
 
 
@@ -165,5 +168,7 @@ def _content_problems(manifest: Manifest, found: list[Content]) -> list[str]:
     return problems
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: AnyPath) -> list[AnyPath]:
+    if is_remote(folder):
+        return sorted(path for path, _, _ in files_below(folder))
     return sorted(path for path in folder.rglob("*") if not path.is_dir())

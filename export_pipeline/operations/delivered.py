@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from upath import UPath
+
 from export_pipeline import locks
 from export_pipeline.days import oldest_kept_day
 from export_pipeline.errors import Conflict, DamagedData, NotFound
@@ -27,6 +29,7 @@ from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import SCHEDULED
 from export_pipeline.ledger.schedules import INCREMENTAL
+from export_pipeline.objects import relative
 from export_pipeline.operations.restatement import due, watermark
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -115,7 +118,7 @@ def restate(
         sources = Sources(settings, store, ledger, pool, waiting)
         with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
 
-            def finish(folder: Path, made: Made) -> tuple[Manifest, Path]:
+            def finish(folder: Path, made: Made) -> tuple[Manifest, UPath]:
                 added, removed = came_and_went(shown, before, folder, made, sources, made_in / "spill")
                 manifest = seal(
                     folder,
@@ -135,7 +138,7 @@ def restate(
         assert manifest.replaces is not None
         ledger.jobs.restate(
             job_id,
-            path=str(final.relative_to(settings.exports)),
+            path=relative(final, settings.exports),
             rows=manifest.row_count,
             bytes=one_file_bytes(final, manifest),
             version=manifest.version,

@@ -22,9 +22,9 @@ from export_pipeline.exports.making import PUBLISHING, Waiting
 from export_pipeline.exports.publishing import room
 from export_pipeline.exports.service import explained, lock_name
 from export_pipeline.faults import reach
-from export_pipeline.files import flush
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING, USER, new_id
+from export_pipeline.objects import bring
 from export_pipeline.privacy.archive import Sources, write_archive
 from export_pipeline.privacy.asking import request_access
 from export_pipeline.privacy.identity import resolve
@@ -179,9 +179,7 @@ class Access:
         settings, now = self._settings, self._clock()
         manifest, size = read_manifest(made), made.stat().st_size
         place = settings.exports / FOLDER / made.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        made.rename(place)
-        flush(place.parent)
+        bring(made, place)
         reach(settings, "access.published")
         try:
             done = self._ledger.jobs.complete(

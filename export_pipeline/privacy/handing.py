@@ -7,6 +7,7 @@ from export_pipeline.errors import InvalidRequest
 from export_pipeline.exports.publishing import room
 from export_pipeline.files import flush
 from export_pipeline.ledger import Job
+from export_pipeline.objects import READ_BYTES, reading
 from export_pipeline.settings import Settings
 
 
@@ -37,7 +38,8 @@ def hand_over(settings: Settings, job: Job, out: Path) -> Path:
     with room(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copyfile(archive, partial)
+            with reading(archive) as kept, open(partial, "wb") as file:
+                shutil.copyfileobj(kept, file, READ_BYTES)
             flush(partial)
             partial.rename(final)
         finally:

@@ -16,17 +16,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from export_pipeline import buckets
+from export_pipeline import buckets, objects
 from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.publishing import sweep
 from export_pipeline.exports.service import lock_name
 from export_pipeline.faults import reach
-from export_pipeline.files import flush
 from export_pipeline.ingest import quarantine
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import USER
-from export_pipeline.objects import for_arrow, is_remote, remove_file, replacing
+from export_pipeline.objects import (
+    files_below,
+    for_arrow,
+    is_remote,
+    reading,
+    relative,
+    remove_file,
+    replacing,
+)
 from export_pipeline.outages import answering
 from export_pipeline.privacy.erasing_store import quiet
 from export_pipeline.privacy.matching import Needles
@@ -141,10 +148,10 @@ def _expired(settings: Settings, ledger: Ledger, needles: Needles, now: datetime
                 ledger.jobs.expire(job.id, CODE, EXPIRED, now)
             yield 1
     # What an attempt that died has expired but not removed, and what expired by itself.
-    for path in (settings.exports / USER).rglob("*"):
-        if path.is_file() and _holds(settings, str(path.relative_to(settings.exports)), needles):
-            path.unlink()
-            flush(path.parent)
+    for archive, _, _ in files_below(settings.exports / USER):
+        if _holds(settings, relative(archive, settings.exports), needles):
+            archive.unlink()
+            objects.flush(archive.parent)
 
 
 def _holds(settings: Settings, name: str | None, needles: Needles) -> bool:
@@ -152,7 +159,7 @@ def _holds(settings: Settings, name: str | None, needles: Needles) -> bool:
     if name is None:
         return False
     try:
-        with zipfile.ZipFile(settings.exports / name) as archive:
+        with reading(settings.exports / name) as packed, zipfile.ZipFile(packed) as archive:
             for member in archive.namelist():
                 with archive.open(member) as content:
                     if mentions(content, needles):

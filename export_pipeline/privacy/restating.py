@@ -99,7 +99,7 @@ def removed_events(settings: Settings, pass_id: str) -> Assembled:
         if not _PASS.fullmatch(pass_id):
             raise FileNotFoundError
         with answering(), objects.reading(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
     except FileNotFoundError:
         raise Gone("the list of removed events is not kept any more") from None

@@ -1,9 +1,10 @@
 """What a round of retention removes of one kind of thing, and how it is counted."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+
+from export_pipeline import objects
+from export_pipeline.objects import AnyPath, files_below
 
 
 @dataclass(frozen=True)
@@ -19,24 +20,20 @@ class Item:
         return Item(self.rows + other.rows, self.files + other.files, self.bytes + other.bytes)
 
 
-def on_disk(paths: Iterable[Path], rows: int = 0) -> Item:
+def on_disk(paths: Iterable[AnyPath], rows: int = 0) -> Item:
     """The files at or below ``paths``, holding ``rows`` rows."""
     files = nbytes = 0
     for path in paths:
-        for each in path.rglob("*") if path.is_dir() else [path]:
-            if each.is_file():
-                files += 1
-                nbytes += each.stat().st_size
+        sizes = [path.stat().st_size] if path.is_file() else [size for _, size, _ in files_below(path)]
+        files += len(sizes)
+        nbytes += sum(sizes)
     return Item(rows, files, nbytes)
 
 
-def remove(paths: Iterable[Path]) -> Item:
+def remove(paths: Iterable[AnyPath]) -> Item:
     """Delete ``paths``, folders with all they hold; what was there."""
     removed = Item()
     for path in paths:
         removed += on_disk([path])
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        objects.remove(path)
     return removed
