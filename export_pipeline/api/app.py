@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -22,6 +23,7 @@ from export_pipeline.api.rates import RateLimiter
 from export_pipeline.databases import BUSY
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound, TransientError
 from export_pipeline.ledger import Ledger
+from export_pipeline.outages import explained
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -53,6 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _unrouted)
     app.add_exception_handler(OperationalError, _busy)
     app.add_exception_handler(PoolTimeout, _busy)
+    app.add_exception_handler(OSError, _stored)
+    app.add_exception_handler(BotoCoreError, _stored)
     app.add_route("/docs", lambda _: HTMLResponse(page(app.openapi())), include_in_schema=False)
     described = app.openapi
     app.openapi = lambda: _document(described())  # type: ignore[method-assign]
@@ -89,6 +93,15 @@ def _unrouted(request: Request, error: Exception) -> Response:
 
 def _busy(request: Request, _: Exception) -> Response:
     return refusal(request, TransientError(BUSY))
+
+
+def _stored(request: Request, error: Exception) -> Response:
+    """What the object store answers, or that it does not; any other error is a defect."""
+    meant = explained(error)
+    if meant is None:
+        raise error
+    unavailable = "data cannot be reached at the moment; try again later, or tell the operator"
+    return refusal(request, TransientError(unavailable))
 
 
 def _document(document: dict[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,11 @@ def _in_words(error: Exception) -> str:
 
         if isinstance(error, OperationalError | PoolTimeout):
             return BUSY
+    if "botocore" in sys.modules:
+        from export_pipeline.outages import explained
+
+        if meant := explained(error):
+            return meant.message
     # Its text may quote a row, and rows hold user ids.
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"unexpected {type(error).__name__} in {place.name}, line {place.lineno}; this is a defect"

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from export_pipeline.databases import BUSY
 from export_pipeline.defs.partitions import days_of
 from export_pipeline.errors import ExportPipelineError, TransientError
+from export_pipeline.outages import explained
 
 T = TypeVar("T")
 
@@ -21,6 +22,8 @@ def in_words(error: Exception) -> str:
         return f"{error.code}: {error.message}"
     if isinstance(error, OperationalError):
         return f"{TransientError.code}: {BUSY}"
+    if meant := explained(error):
+        return f"{meant.code}: {meant.message}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     file = Path(place.filename).name
     return f"INTERNAL_ERROR: {type(error).__name__} in {place.name}, line {place.lineno} of {file}"
@@ -35,7 +38,7 @@ def told_in_words(work: Callable[[], T], again: tuple[type[Exception], ...] = ()
     try:
         return work()
     except Exception as error:
-        failure = dg.Failure(in_words(error), allow_retries=isinstance(error, again))
+        failure = dg.Failure(in_words(error), allow_retries=isinstance(explained(error) or error, again))
     # Raised out here, the failure does not carry the exception, whose text may quote a row.
     raise failure
 

@@ -13,6 +13,7 @@ from export_pipeline.defs.runs import stranded_runs
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert, large_quarantine, silent_data_types
+from export_pipeline.operations.bucket import tell_at_start
 from export_pipeline.operations.due import overdue
 from export_pipeline.operations.maintenance import maintain
 from export_pipeline.settings import Settings
@@ -30,6 +31,7 @@ def maintenance_op(
     context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.Output[None]:
     """One round over all tables; what was done is in the output's metadata, by table."""
+    told_in_words(lambda: tell_at_start(deployment.settings, utc_now(), context.log.warning))
     done = told_in_words(
         lambda: maintain(deployment.settings, deployment.store, deployment.ledger, utc_now())
     )

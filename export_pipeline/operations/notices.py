@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import alerts
+from export_pipeline.operations.bucket import bucket_alerts
 from export_pipeline.operations.due import overdue
 from export_pipeline.settings import Settings
 
@@ -19,6 +20,10 @@ def tell_operator(settings: Settings, ledger: Ledger, now: datetime) -> tuple[st
     """
     if not (settings.operator_email and settings.smtp_host):
         return ()
-    found = [*alerts(settings, ledger, now), *overdue(settings, ledger, now)]
+    found = [
+        *alerts(settings, ledger, now),
+        *overdue(settings, ledger, now),
+        *bucket_alerts(settings, now),
+    ]
     current = {f"{alert.kind}: {alert.subject}": alert.message for alert in found}
     return ledger.messages.tell(current, settings.operator_email, now, AGAIN_AFTER)

@@ -12,6 +12,7 @@ from export_pipeline.exports.request import FORMATS
 from export_pipeline.ingest import waiting_files
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert, alerts
+from export_pipeline.operations.bucket import bucket_alerts
 from export_pipeline.operations.due import due_now, live_or_problem, overdue
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -107,7 +108,12 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         ledger.messages.waiting(now)[0],
         due_now(settings, ledger, now),
         tuple(outdated),
-        (*alerts(settings, ledger, now), *overdue(settings, ledger, now), *damaged),
+        (
+            *bucket_alerts(settings, now),
+            *alerts(settings, ledger, now),
+            *overdue(settings, ledger, now),
+            *damaged,
+        ),
     )
 
 

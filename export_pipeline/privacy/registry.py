@@ -95,6 +95,7 @@ PLACES: Sequence[Place] = (
         unfinished=True,
     ),
     Place("certificates", rf"certificates/(?:[^/]+\.jsonl?|{_TEMPORARY})", _decoded),
+    Place("probes", r"\.probe-[0-9a-f]{32}", _decoded, unfinished=True),
     Place("secrets", rf"secrets/(?:[^/]+\.(?:key|pem|pub)|{_TEMPORARY})", _plain, here=True),
     Place("ledger", rf"ledger\.db{_COMPANION}?", _database, here=True),
     Place("catalog", rf"catalog\.db{_COMPANION}?", _database, here=True),
