@@ -57,6 +57,8 @@ def place(url: str, endpoint: str = "", region: str = "") -> UPath:
         endpoint_url=endpoint or None,
         client_kwargs=client,
         config_kwargs={
+            # Said, as presigned URLs would be of an older version.
+            "signature_version": "s3v4",
             "retries": {"max_attempts": _ATTEMPTS, "mode": "standard"},
             "connect_timeout": 10,
             "read_timeout": 60,

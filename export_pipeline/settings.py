@@ -59,6 +59,15 @@ class Settings(BaseModel):
         description="PostgreSQL database that holds ledger, catalog and Dagster's state, as "
         f"{database_url.FORM}; without one they are SQLite files below the state root",
     )
+    s3_public_endpoint: str = Field(
+        "",
+        pattern="^(https?://[^/?#@]+)?$",
+        description="Where those who download reach the S3 store, if not at s3_endpoint",
+    )
+    s3_downloads: Literal["presigned", "api"] = Field(
+        "presigned",
+        description="Whether downloads are sent on to presigned URLs of the store, or pass through the API",
+    )
     first_day: date = Field(date(2026, 1, 1), description="First day that has a partition, as YYYY-MM-DD")
     raw_retention_days: int = Field(90, ge=1, le=3650, description="Days that raw events are kept")
     close_delay_minutes: int = Field(

@@ -234,6 +234,11 @@ def downloads() -> dict[int | str, Any]:
     return {
         200: {"description": "The file", "content": content},
         206: {"description": "The part of the file that `Range` asked for", "content": content},
+        307: {
+            "description": "The bytes come from the object store: `Location` is a URL of it that is good for "
+            "minutes, for the same `Range`. Use the signed URL anew to resume later",
+            "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+        },
         304: {"description": "The file is the one whose `ETag` was given in `If-None-Match`"},
         416: {"description": "The file has no such part; `Content-Range` says how long it is"},
         **{status: _refusal(status) for status in (400, 403, 404, 409, 410, 500, 503)},

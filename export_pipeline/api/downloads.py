@@ -7,13 +7,15 @@ from starlette.responses import Response
 
 from export_pipeline.api import documents
 from export_pipeline.api.deployment import Deployment, deployment, signer
-from export_pipeline.api.streaming import Ended, file_answer
+from export_pipeline.api.streaming import Ended, file_answer, redirection
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import Target, followed
-from export_pipeline.delivery.onefile import assembled
+from export_pipeline.delivery.onefile import assembled, one_object, saved_as
 from export_pipeline.delivery.payloads import REMOVED_EVENTS
+from export_pipeline.delivery.s3 import Presigner
 from export_pipeline.errors import Forbidden
 from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.outages import answering
 from export_pipeline.privacy.restating import removed_events
 
 router = APIRouter(prefix="/v1/downloads", tags=["Downloads"])
@@ -41,9 +43,17 @@ def download(
     if name == REMOVED_EVENTS:
         return file_answer(request, removed_events(here.settings, link_id), None, lambda: lambda _: None)
     link, export = followed(here.settings, here.ledger, link_id, now)
-    file = assembled(export, name)
     manifest_url = signed.url(link, Target(link.path or "", MANIFEST), now)
-    return file_answer(request, file, manifest_url, lambda: _logged(here, link_id, name))
+
+    def logged() -> Ended:
+        return _logged(here, link_id, name)
+
+    with answering():
+        stored = one_object(export, name)
+        if stored is None or here.settings.s3_downloads == "api":
+            return file_answer(request, assembled(export, name), manifest_url, logged)
+        location = Presigner(here.settings).url(stored, saved_as(export, name), request.method)
+        return redirection(request, location, manifest_url, stored.stat().st_size, logged)
 
 
 @router.head("/{linkId}/{name:path}", summary="What a download would be", responses=documents.downloads())

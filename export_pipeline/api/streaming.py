@@ -89,6 +89,34 @@ def file_answer(
     return FileAnswer(file, start, end, status, headers, begin())
 
 
+def redirection(
+    request: Request, location: str, manifest_url: str, length: int, begin: Callable[[], Ended]
+) -> Response:
+    """The answer that sends a GET or HEAD on to where the file is, unchanged.
+
+    Args:
+        length: the bytes of the file.
+        begin: as for ``file_answer``; told how many bytes were asked for.
+    """
+    if request.method != "HEAD":
+        begin()(_asked_for(request, length))
+    headers = {
+        "Location": location,
+        "Cache-Control": "private, no-store",
+        "Link": f'<{manifest_url}>; rel="describedby"; type="application/json"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(None, 307, headers)
+
+
+def _asked_for(request: Request, length: int) -> int:
+    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if not asked or _reversed(asked):
+        return length
+    start, end = _span(asked[1], asked[2], length) or (0, 0)
+    return end - start
+
+
 def _tags(header: str) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 

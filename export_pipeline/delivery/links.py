@@ -1,7 +1,7 @@
 """Signed URLs to the files of an export: who signs them, and what one is worth (contract, section 5).
 
-One interface, ``Signer``. ``HmacSigner`` signs paths of this deployment's own API; the presigned URLs of
-an S3 store are in ``s3``.
+They lead to this deployment's own API. Where the files lie in an S3 store, it sends whoever uses one on to a
+presigned URL of the store (see ``s3``).
 """
 
 import base64
@@ -10,7 +10,6 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 from urllib.parse import quote
 
 from export_pipeline import secrets
@@ -34,13 +33,6 @@ class Target:
 
     path: str
     name: str
-
-
-class Signer(Protocol):
-    """Makes URLs that are worth something until their link expires, to whoever has them."""
-
-    def url(self, link: Link, target: Target, now: datetime) -> str:
-        """The absolute URL of a target through a link."""
 
 
 class HmacSigner:
@@ -87,7 +79,7 @@ class Urls:
     expires_at: datetime
 
 
-def urls(export: Published, job: Job, link: Link, signer: Signer, now: datetime) -> Urls:
+def urls(export: Published, job: Job, link: Link, signer: HmacSigner, now: datetime) -> Urls:
     """The URLs of a complete job's export through a link."""
 
     def url(name: str) -> str:

@@ -9,13 +9,15 @@ import hashlib
 import zlib
 from collections.abc import Mapping
 
+from upath import UPath
+
 from export_pipeline.delivery.published import Published
 from export_pipeline.errors import DamagedData, NotFound
 from export_pipeline.exports.archives import KIND, manifest_bytes
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.onefile import is_zip, sizes_below, zip_names
-from export_pipeline.objects import AnyPath, reading
+from export_pipeline.objects import AnyPath, is_remote, reading
 from export_pipeline.pieces import Assembled, inside, of_file
 from export_pipeline.zipping import stored_zip
 
@@ -65,6 +67,25 @@ def assembled(export: Published, name: str) -> Assembled:
     except (FileNotFoundError, KeyError):
         raise DamagedData(f"a file of {manifest.export_id} is missing; export again") from None
     raise _unknown(manifest)
+
+
+def one_object(export: Published, name: str) -> UPath | None:
+    """The object that is what is sent under ``name``, byte for byte; None if it is put together of several,
+    lies inside another, or is a file of this machine."""
+    manifest = export.manifest
+    whole = one_file_name(manifest)
+    if not is_remote(export.folder):
+        return None
+    if manifest.kind == KIND:
+        return export.folder / whole if name == whole else None
+    if name == whole and len(manifest.files) == 1 and not is_zip(manifest):
+        name = manifest.files[0].name
+    return export.folder / name if name in (MANIFEST, *export.part_names) else None
+
+
+def saved_as(export: Published, name: str) -> str:
+    """The name under which a reader keeps what is sent under ``name``."""
+    return name if name == one_file_name(export.manifest) else _flat(export, name)
 
 
 def _unknown(manifest: Manifest) -> NotFound:

@@ -1,51 +1,37 @@
-"""Presigned URLs of an S3 store, where the exports' files lie there: the store itself answers them."""
+"""Presigned URLs of an S3 store, where the exports' files lie there: the store itself sends their bytes.
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol
+A presigned URL asks nobody whether it was revoked, and ends with the credentials that signed it. So none is
+handed out: a signed URL of the API is, and each use of it, checked and logged, is sent on to a presigned one
+that lasts for minutes.
+"""
+
+from datetime import timedelta
 from urllib.parse import quote
 
-from export_pipeline.delivery.links import LIFETIME, Target
+from upath import UPath
+
+from export_pipeline import objects
 from export_pipeline.delivery.onefile import media_type
-from export_pipeline.errors import Gone
-from export_pipeline.ledger.links import Link
+from export_pipeline.settings import Settings
+
+LASTS = timedelta(minutes=10)
+"""How long a presigned URL is good for to begin a download. Credentials of a role are renewed while they have
+this long to go."""
 
 
-class Client(Protocol):
-    """What is needed of boto3's S3 client, set up with Signature Version 4."""
+class Presigner:
+    """Signs URLs of objects of the deployment, as those who download reach the store."""
 
-    def generate_presigned_url(self, operation: str, /, *, Params: Mapping[str, Any], ExpiresIn: int) -> str:
-        """A URL for one operation that works for so many seconds."""
+    def __init__(self, settings: Settings) -> None:
+        endpoint = settings.s3_public_endpoint or settings.s3_endpoint
+        self._seen = objects.place(settings.object_store.rstrip("/"), endpoint, settings.s3_region)
 
-
-class S3Signer:
-    """Signs URLs of objects ``<prefix><export's path>/<name>`` of a bucket.
-
-    A presigned URL asks nobody whether it was revoked; it works until it expires, or its object is gone.
-    """
-
-    def __init__(self, client: Client, bucket: str, prefix: str) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._prefix = prefix
-
-    def url(self, link: Link, target: Target, now: datetime) -> str:
-        """The absolute URL of a target; no longer in force than its link, nor than S3 allows.
-
-        Raises:
-            Gone: if the link has expired.
-        """
-        seconds = int(min(link.expires_at - now, LIFETIME).total_seconds())
-        if seconds < 1:
-            raise Gone("the link has expired; ask for the export's status to get a new one")
-        saved_as = target.name.replace("/", "-")
-        return self._client.generate_presigned_url(
-            "get_object",
-            Params={
-                "Bucket": self._bucket,
-                "Key": f"{self._prefix}{target.path}/{target.name}",
-                "ResponseContentType": media_type(target.name),
-                "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(saved_as)}",
-            },
-            ExpiresIn=seconds,
-        )
+    def url(self, path: UPath, saved_as: str, method: str = "GET", lasts: timedelta = LASTS) -> str:
+        """The absolute URL of an object for GET or HEAD; its bytes are to be saved under ``saved_as``."""
+        described = {
+            "ResponseContentType": media_type(path.name),
+            "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(saved_as)}",
+            "ResponseCacheControl": "private, no-transform",
+        }
+        seconds, operation = int(lasts.total_seconds()), f"{method.lower()}_object"
+        return str(self._seen.fs.url(path.path, expires=seconds, client_method=operation, **described))

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import IO
 from urllib.parse import unquote, urljoin, urlsplit
 
 from export_pipeline.delivery.onefile import assembled, one_file_name
@@ -136,10 +137,32 @@ class UrlSource:
                 return None
 
 
+class _Onwards(urllib.request.HTTPRedirectHandler):
+    """Follows an answer that sends on to an object store, which does not know where the manifest is."""
+
+    link: str | None = None
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        self.link = headers.get("Link", self.link)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _opened(url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
     try:
         request = urllib.request.Request(url, headers=dict(headers))
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        onwards = _Onwards()
+        opener = urllib.request.build_opener(onwards)
+        answer: http.client.HTTPResponse = opener.open(request, timeout=TIMEOUT_SECONDS)
+        if onwards.link and "Link" not in answer.headers:
+            answer.headers["Link"] = onwards.link
         return answer
     except urllib.error.HTTPError as error:
         with error:

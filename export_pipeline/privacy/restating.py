@@ -9,8 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from upath import UPath
 
@@ -103,7 +102,7 @@ def removed_events(settings: Settings, pass_id: str) -> Assembled:
             size = file.tell()
     except FileNotFoundError:
         raise Gone("the list of removed events is not kept any more") from None
-    return Assembled(path.name, "application/x-ndjson", digest, (Piece(size, path=cast(Path, path)),))
+    return Assembled(path.name, "application/x-ndjson", digest, (Piece(size, path=path),))
 
 
 def _data_versions(ledger: Ledger, pass_id: str) -> DataVersion:
