@@ -1,5 +1,6 @@
-"""``make dev``: the Dagster UI with its daemon, and the API, side by side; they start and end together.
+"""``make dev``: the portal with the API, and the Dagster UI with its daemon; they start and end together.
 
+``serve`` prints the one address to open; the portal links to the Dagster UI, which is up half a minute later.
 ``python -m export_pipeline.development`` takes the API's arguments, such as ``--port 8001``.
 """
 
@@ -55,8 +56,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    print(
-        "Dagster UI: http://localhost:3000 in half a minute; if that port is taken, the one named below",
-        flush=True,
-    )
     sys.exit(run(commands(sys.argv[1:])))

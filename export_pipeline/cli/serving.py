@@ -47,10 +47,8 @@ def serve(output: Output, host: str, port: int) -> None:
 
     def ready(url: str) -> None:
         portal = entrance(settings, url)
-        output.show(
-            {"url": url, "portal": portal},
-            f"Open {portal}\nThe REST API is at {url}; {url}/docs describes it",
-        )
+        told = f"Open {portal}\nThe REST API is on the same port; /docs describes it."
+        output.show({"url": url, "portal": portal}, told)
 
     run(attach(create_app(settings)), host, port, ready)
 
