@@ -1,7 +1,8 @@
-"""Commands that erase people and tell how far that is: ``users erase``, ``users erasure``."""
+"""Commands that erase people and tell how far that is: ``users erase``, ``reapply`` and ``erasure``."""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from export_pipeline.cli.output import Output, json_option, pass_output
 if TYPE_CHECKING:
     from export_pipeline.ledger import Erasure, Ledger
     from export_pipeline.settings import Settings
+    from export_pipeline.store import Store
 
 
 @click.command()
@@ -26,10 +28,8 @@ def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool
     """
     from export_pipeline.days import utc_now
     from export_pipeline.ledger import Ledger
-    from export_pipeline.privacy.erasing import erase_now
     from export_pipeline.privacy.foreseeing import foresee
     from export_pipeline.privacy.identity import checked_user_id
-    from export_pipeline.privacy.requests import request_erasures
     from export_pipeline.settings import load
     from export_pipeline.store import Store
 
@@ -45,6 +45,17 @@ def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool
         document = foresee(settings, store, ledger, user_ids, utc_now())
         output.show(document, lambda: _foreseen_text(document))
         return
+    documents = _erased(output, settings, store, ledger, user_ids)
+    output.show({"requests": documents}, lambda: "\n".join(map(_text, documents)))
+
+
+def _erased(
+    output: Output, settings: "Settings", store: "Store", ledger: "Ledger", user_ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    from export_pipeline.days import utc_now
+    from export_pipeline.privacy.erasing import erase_now
+    from export_pipeline.privacy.requests import request_erasures
+
     with output.progress("erase", "steps") as progress:
         done = erase_now(
             settings,
@@ -53,8 +64,53 @@ def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool
             lambda: request_erasures(ledger, user_ids, now=utc_now(), created_by="command"),
             told=progress,
         )
-    documents = [_document(settings, ledger, request) for request in done]
-    output.show({"requests": documents}, lambda: "\n".join(map(_text, documents)))
+    return [_document(settings, ledger, request) for request in done]
+
+
+@click.command()
+@click.option(
+    "--from",
+    "kept",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Read the certificates in DIR too, such as copies kept apart from the backup.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@json_option
+@pass_output
+def reapply(output: Output, kept: Path | None, dry_run: bool) -> int:
+    """Erase again whom a restore from a backup brought back, by the certificates of their erasures.
+
+    Whoever is in the store with something from before their erasure is erased as a whole. An id that was only
+    used again afterwards is left alone. Exits 1 if a certificate was changed, or not issued here.
+    """
+    from export_pipeline.days import utc_now
+    from export_pipeline.ledger import Ledger
+    from export_pipeline.privacy.foreseeing import foresee
+    from export_pipeline.privacy.reapplying import proofs, restored, suppress_again
+    from export_pipeline.settings import load
+    from export_pipeline.store import Store
+
+    settings = load()
+    store, ledger = Store(settings), Ledger(settings)
+    found = proofs(settings, kept)
+    user_ids = restored(settings, store, found.erased)
+    document: dict[str, Any] = {"certificatesRead": found.read, "problems": list(found.problems)}
+    lines = [f"{found.read:,} certificates read; {len(user_ids):,} of those they name are here again"]
+    lines += [f"not used: {problem}" for problem in found.problems]
+    if dry_run:
+        foreseen = (
+            foresee(settings, store, ledger, list(user_ids), utc_now()) if user_ids else {"requests": []}
+        )
+        lines += [_foreseen_text(foreseen)] if user_ids else []
+        output.show({**document, **foreseen}, lambda: "\n".join(lines))
+    else:
+        again = suppress_again(ledger, found.erased)
+        requests = _erased(output, settings, store, ledger, user_ids) if user_ids else []
+        lines.append(f"what comes late of {again:,} more people is refused again")
+        document |= {"suppressionsRestored": again, "requests": requests}
+        output.show(document, lambda: "\n".join([*lines, *map(_text, requests)]))
+    return 1 if found.problems else 0
 
 
 @click.command()
@@ -107,4 +163,4 @@ def _foreseen_text(document: dict[str, Any]) -> str:
     return "\n".join(line.removesuffix(": ") for line in lines)
 
 
-COMMANDS = (erase, erasure)
+COMMANDS = (erase, reapply, erasure)
