@@ -77,6 +77,7 @@ def test_a_day_waits_while_a_batch_for_it_was_cut_short(settings, store, ledger)
     assert waiting_days(settings, ledger, "events", now=NOW) == set()
 
 
+@pytest.mark.backends("postgres")
 def test_killed_at_any_time_again_and_again_nothing_is_lost_or_twice(settings, store, ledger):
     small = settings.model_copy(update={"batch_bytes": 20_000})
     for number in range(40):
@@ -93,6 +94,7 @@ def test_killed_at_any_time_again_and_again_nothing_is_lost_or_twice(settings, s
     assert left_over(settings) == []
 
 
+@pytest.mark.backends("postgres")
 def test_two_ingests_at_once_store_each_line_once(settings, store, ledger):
     for number in range(30):
         land(settings, f"{number:02}.jsonl", lines(number, 100))

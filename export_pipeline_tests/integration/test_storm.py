@@ -85,9 +85,10 @@ class Landed:
 class Storm:
     """Processes that start again when they end, and a landing directory that fills."""
 
-    def __init__(self, home: Path, out: Path, seed: int) -> None:
+    def __init__(self, environment: dict[str, str], out: Path, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.home, self.out = home, out
+        self.environment, self.out = environment, out
+        self.home = Path(environment["EXPORT_PIPELINE_HOME"])
         end = utc_now().date() - timedelta(days=1)
         self.days = [end - timedelta(days=n) for n in reversed(range(DAYS))]
         self.landed = Landed()
@@ -100,7 +101,7 @@ class Storm:
 
     def start(self, work: str, fault_point: str = "") -> Process:
         environ = {
-            "EXPORT_PIPELINE_HOME": str(self.home),
+            **self.environment,
             "EXPORT_PIPELINE_WINDOW_ROWS": "500",
             "EXPORT_PIPELINE_COMPACTION_FILES": "1",
             "EXPORT_PIPELINE_SNAPSHOT_HOURS": "0.0005",
@@ -115,7 +116,7 @@ class Storm:
         process.join()
         self.runs[work] += 1
         if process.exitcode not in (0, -signal.SIGKILL):
-            self.failures.append(f"{work}: {self._log(work).read_text()[-2000:]}")
+            self.failures.append(f"{work} {process.exitcode}: {self._log(work).read_text()[-2000:]}")
         return process.exitcode
 
     def _log(self, work: str) -> Path:
@@ -171,8 +172,8 @@ class Storm:
 
 
 @pytest.fixture
-def storm(tmp_path: Path) -> Iterator[Storm]:
-    made = Storm(tmp_path / "home", tmp_path / "out", seed=4)
+def storm(environment: dict[str, str], tmp_path: Path) -> Iterator[Storm]:
+    made = Storm(environment, tmp_path / "out", seed=4)
     yield made
     for process in made.running.values():
         process.kill()
@@ -185,7 +186,7 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
 
 def check(storm: Storm) -> None:
     """Every landed line is accounted for, every row exported once, every export right, nothing left over."""
-    settings = load({"EXPORT_PIPELINE_HOME": str(storm.home)})
+    settings = load(storm.environment)
     ledger = Ledger(settings)
     totals = ledger.totals()
     for data_type, lines in storm.landed.lines.items():
@@ -232,6 +233,7 @@ def test_a_process_killed_at_any_stage_loses_nothing_and_doubles_nothing(storm: 
 
 
 @pytest.mark.soak
+@pytest.mark.backends("postgres")
 def test_two_minutes_of_everything_at_once_with_random_kills(storm: Storm) -> None:
     storm.rage(float(os.environ.get("SOAK_SECONDS", "120")), kill_every=1.0)
     storm.calm()

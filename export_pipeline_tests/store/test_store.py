@@ -78,7 +78,7 @@ def test_a_day_reaches_from_its_first_to_its_last_millisecond(store: Store) -> N
     assert sorted(read(store, DAY, DAY)["timestamp"].to_pylist()) == instants[1:]
 
 
-@pytest.mark.backends("s3")
+@pytest.mark.backends("s3", "postgres")
 def test_batches_appended_at_the_same_time_are_all_there(settings: Settings) -> None:
     def append(number: int) -> None:
         Store(settings).append(EVENTS, [table([row(number)])], {"batch": f"b{number}"})
