@@ -64,7 +64,7 @@ def serving(home: Path) -> Iterator[Server]:
     try:
         said = process.stdout.readline()
         assert said, f"the server did not start; see {home / 'serve.log'}"
-        yield Server(said.split()[2].rstrip(";"), key, process.pid)
+        yield Server(said.split()[1].partition("/portal")[0], key, process.pid)
     finally:
         process.terminate()
         try:

@@ -133,7 +133,7 @@ def test_a_request_made_again_after_the_server_was_killed_makes_one_job(api: Api
         )
         assert process.stdout is not None
         try:
-            yield process, process.stdout.readline().split()[2].rstrip(";")
+            yield process, process.stdout.readline().split()[1].partition("/portal")[0]
         finally:
             process.kill()
             process.wait()
