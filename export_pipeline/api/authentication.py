@@ -7,6 +7,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from export_pipeline.api.deployment import deployment
 from export_pipeline.api.rates import too_many
+from export_pipeline.days import utc_now
 from export_pipeline.errors import Forbidden, Unauthorized
 from export_pipeline.ledger.keys import PREFIX, Key
 
@@ -44,6 +45,7 @@ class Requires:
         request.state.rate_headers = rate.headers() if rate.remaining >= 0 else _none_left(rate.headers())
         if rate.remaining < 0:
             raise too_many(rate)
+        here.ledger.keys.note_use(key, utc_now())
         check_scope(key, self._scope)
         return key
 

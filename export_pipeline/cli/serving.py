@@ -127,9 +127,12 @@ def list_(output: Output) -> None:
     output.show(
         {"keys": found},
         lambda: table(
-            ["id", "begins with", "name", "scopes", "created", "revoked"],
+            ["id", "begins with", "name", "scopes", "created", "last used", "revoked"],
             [
-                [k["id"], k["hint"], k["name"], ", ".join(k["scopes"]), k["createdAt"], k["revokedAt"] or "-"]
+                [
+                    *(k["id"], k["hint"], k["name"], ", ".join(k["scopes"]), k["createdAt"]),
+                    *(k["lastUsedAt"] or "-", k["revokedAt"] or "-"),
+                ]
                 for k in found
             ],
         ),
@@ -159,6 +162,7 @@ def _key(key: "Key") -> dict[str, Any]:
         "name": key.name,
         "scopes": list(key.scopes),
         "createdAt": instant_text(key.created_at),
+        "lastUsedAt": None if key.last_used_at is None else instant_text(key.last_used_at),
         "revokedAt": None if key.revoked_at is None else instant_text(key.revoked_at),
     }
 

@@ -9,11 +9,13 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from export_pipeline.ledger.engine import reading
@@ -24,6 +26,9 @@ PREFIX = "sk_live_"
 _HINT_LENGTH = len(PREFIX) + 6
 _TEXT_LENGTH = len(PREFIX) + 43
 _NAME_LENGTH = 100
+
+USE_NOTED_EVERY = timedelta(minutes=1)
+"""How exactly it is known when a key was used last."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Key:
     scopes: tuple[str, ...]
     created_at: datetime
     revoked_at: datetime | None
+    last_used_at: datetime | None = None
 
 
 class Keys:
@@ -43,11 +49,18 @@ class Keys:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._noted: dict[str, datetime] = {}
 
-    def create(self, scopes: Iterable[str], now: datetime, name: str = "") -> tuple[Key, str]:
+    def create(
+        self, scopes: Iterable[str], now: datetime, name: str = "", key_id: str | None = None
+    ) -> tuple[Key, str]:
         """A new key and its text.
 
+        Args:
+            key_id: its id; default: a new ``key_…``.
+
         Raises:
+            Conflict: if there is one with this id.
             InvalidRequest: naming ``scope`` or ``name``.
         """
         asked = set(scopes)
@@ -60,7 +73,7 @@ class Keys:
             )
         text = PREFIX + secrets.token_urlsafe(32)
         key = Key(
-            id=f"key_{uuid.uuid4().hex[:24]}",
+            id=key_id or f"key_{uuid.uuid4().hex[:24]}",
             hint=text[:_HINT_LENGTH],
             name=name,
             scopes=tuple(scope for scope in SCOPES if scope in asked),
@@ -68,6 +81,8 @@ class Keys:
             revoked_at=None,
         )
         with self._engine.begin() as connection:
+            if connection.execute(select(keys.c.id).where(keys.c.id == key.id)).scalar() is not None:
+                raise Conflict(f"there is a key {key.id} already", field="keyId")
             connection.execute(
                 insert(keys).values(
                     id=key.id,
@@ -96,6 +111,16 @@ class Keys:
         raise Unauthorized(
             f"the API key is unknown or was revoked; it must be one that begins with {PREFIX} and is in force"
         )
+
+    def note_use(self, key: Key, now: datetime) -> None:
+        """Note that a key was used, to the minute: one write a minute for a key, and none that has to wait
+        for the ledger fails the request it is of."""
+        last = max(filter(None, (key.last_used_at, self._noted.get(key.id))), default=None)
+        if last is not None and now - last < USE_NOTED_EVERY:
+            return
+        self._noted[key.id] = now
+        with suppress(OperationalError), self._engine.begin() as connection:
+            connection.execute(update(keys).where(keys.c.id == key.id).values(last_used_at=now))
 
     def list(self) -> "list[Key]":
         """Every key, newest first, revoked ones too."""
@@ -129,4 +154,6 @@ def _hash(text: str) -> str:
 
 
 def _key(row: Row[Any]) -> Key:
-    return Key(row.id, row.hint, row.name, tuple(row.scopes), row.created_at, row.revoked_at)
+    return Key(
+        row.id, row.hint, row.name, tuple(row.scopes), row.created_at, row.revoked_at, row.last_used_at
+    )

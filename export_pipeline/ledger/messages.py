@@ -353,22 +353,28 @@ class Messages:
     def stats(self, webhook_ids: Iterable[str]) -> dict[str, Stats]:
         """Of each of some endpoints: how its messages went."""
         wanted = tuple(webhook_ids)
-        count = func.count(messages.c.id.distinct())
-        query = (
-            select(
-                messages.c.webhook_id,
-                count,
-                count.filter(messages.c.state == SUCCESS),
-                count.filter(messages.c.state == FAILED),
-                func.max(attempts.c.at, type_=attempts.c.at.type),
-            )
-            .outerjoin(attempts, attempts.c.message_id == messages.c.id)
+        counted = (
+            select(messages.c.webhook_id, messages.c.state, func.count())
+            .where(messages.c.webhook_id.in_(wanted))
+            .group_by(messages.c.webhook_id, messages.c.state)
+        )
+        lasts = (
+            select(messages.c.webhook_id, func.max(attempts.c.at, type_=attempts.c.at.type))
+            .join(attempts, attempts.c.message_id == messages.c.id)
             .where(messages.c.webhook_id.in_(wanted))
             .group_by(messages.c.webhook_id)
         )
+        found: dict[str, dict[str, int]] = {webhook_id: {} for webhook_id in wanted}
         with reading(self._engine) as connection:
-            known = {row[0]: Stats(*row[1:]) for row in connection.execute(query)}
-        return {webhook_id: known.get(webhook_id, Stats()) for webhook_id in wanted}
+            for webhook_id, state, count in connection.execute(counted):
+                found[webhook_id][state] = count
+            last = {row[0]: row[1] for row in connection.execute(lasts)}
+        return {
+            webhook_id: Stats(
+                sum(states.values()), states.get(SUCCESS, 0), states.get(FAILED, 0), last.get(webhook_id)
+            )
+            for webhook_id, states in found.items()
+        }
 
     def waiting(self, now: datetime) -> tuple[int, datetime | None]:
         """How many messages are due and nobody sends, and when the next one of the others is due."""

@@ -158,6 +158,7 @@ keys = Table(
     Column("scopes", JSON, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
 )
 
 links = Table(
@@ -271,6 +272,7 @@ messages = Table(
     Column("ended_at", Instant),
     Index("messages_due", "state", "next_attempt_at"),
     Index("messages_of_webhook", "webhook_id", "number"),
+    Index("messages_counted", "webhook_id", "state"),
     CheckConstraint("state in ('pending', 'success', 'failed')", name="messages_state"),
     CheckConstraint("(state = 'pending') = (next_attempt_at is not null)", name="messages_next"),
     CheckConstraint("(webhook_id is null) <> (address is null)", name="messages_recipient"),

@@ -11,7 +11,8 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from export_pipeline.api.envelopes import RETRY_SECONDS, request_id
+from export_pipeline.api.envelopes import RETRY_SECONDS, STATUS_OF, request_id
+from export_pipeline.errors import ExportPipelineError
 from export_pipeline.portal import guards, sections
 from export_pipeline.sizes import counted, size
 
@@ -56,6 +57,11 @@ def error_page(request: Request, status: int, message: str) -> Response:
 def to(request: Request, path: str) -> Response:
     """Go on at another page of the portal, as after every form."""
     return RedirectResponse(request.scope["root_path"] + path, 303)
+
+
+def code_of(error: ExportPipelineError, is_form: bool = False) -> int:
+    """The HTTP status of a page that tells of an error; ``is_form``: beside the field it is about."""
+    return 422 if is_form and error.field else STATUS_OF.get(error.code, 500)
 
 
 def to_login(request: Request) -> Response:

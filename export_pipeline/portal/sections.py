@@ -21,5 +21,9 @@ class Section:
 
 SECTIONS = (
     Section("Analytics", (Link("Export data", "/exports"),)),
+    Section(
+        "Settings",
+        (Link("Data export", "/schedules"), Link("Webhooks", "/webhooks"), Link("API keys", "/keys")),
+    ),
     Section("Operation", (Link("Status", "/status"), Link("Activity", "/activity"))),
 )

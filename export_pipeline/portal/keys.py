@@ -1,0 +1,82 @@
+"""Settings → API keys: made, shown once, revoked."""
+
+import re
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from export_pipeline.api.deployment import deployment
+from export_pipeline.days import utc_now
+from export_pipeline.errors import Conflict, ExportPipelineError
+from export_pipeline.portal.auditing import note
+from export_pipeline.portal.export_form import Option
+from export_pipeline.portal.forms import Form, form_of
+from export_pipeline.portal.guards import member
+from export_pipeline.portal.pages import code_of, page, to
+
+router = APIRouter(prefix="/keys", dependencies=[Depends(member)])
+
+_ONCE = re.compile(r"key_[0-9a-f]{24}", re.ASCII)
+_SCOPES = (
+    Option("exports:read", "exports:read", "look at exports and download them"),
+    Option("exports:write", "exports:write", "ask for exports, cancel, schedule"),
+    Option("privacy", "privacy", "get and erase a person's data"),
+    Option("webhooks", "webhooks", "set up endpoints, see deliveries"),
+)
+_DONE = {
+    "known": "The key was made before; it is not shown again.",
+    "revoked": "The key is revoked: the next request with it is refused.",
+}
+
+GivenForm = Annotated[Form, Depends(form_of)]
+
+
+@router.get("")
+def show(request: Request, done: str = "") -> Response:
+    """The keys, and the form of a new one."""
+    return _page(request, Form({"scopes": ["exports:read"]}), said=_DONE.get(done, ""))
+
+
+@router.post("")
+def make(request: Request, form: GivenForm) -> Response:
+    """Make a key and show it in the answer, this once."""
+    once = form.text("once")
+    try:
+        key, text = deployment(request).ledger.keys.create(
+            form.all("scopes"), utc_now(), form.text("name"), once if _ONCE.fullmatch(once) else None
+        )
+    except Conflict:
+        return to(request, "/keys?done=known")
+    except ExportPipelineError as error:
+        none = ExportPipelineError("Choose at least one thing that the key may do.", field="scope")
+        told = error if form.all("scopes") else none
+        return _page(request, form.told(told, {"scope": "scopes"}), code=code_of(told, is_form=True))
+    note(request, "made an API key", key.id)
+    return _page(request, Form({"scopes": ["exports:read"]}), secret=text)
+
+
+@router.post("/{key_id}/revoke")
+def revoke(request: Request, key_id: str) -> Response:
+    """End a key."""
+    key = deployment(request).ledger.keys.revoke(key_id, utc_now())
+    note(request, "revoked an API key", key.id)
+    return to(request, "/keys?done=revoked")
+
+
+def _page(
+    request: Request, form: Form, *, said: str = "", secret: str | None = None, code: int = 200
+) -> Response:
+    once = form.text("once")
+    return page(
+        request,
+        "keys.html",
+        code,
+        form=form,
+        once=once if _ONCE.fullmatch(once) else f"key_{secrets.token_hex(12)}",
+        scopes=_SCOPES,
+        keys=deployment(request).ledger.keys.list(),
+        said=said,
+        secret=secret,
+    )

@@ -1,0 +1,237 @@
+"""Settings → Data export: exports that are made and delivered again and again."""
+
+import re
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.exc import IntegrityError
+from starlette.responses import Response
+
+from export_pipeline.api.deployment import deployment
+from export_pipeline.days import utc_now
+from export_pipeline.delivery.recurring import change, create
+from export_pipeline.errors import ExportPipelineError, NotFound
+from export_pipeline.exports.scheduled import next_run, run_now
+from export_pipeline.ingest import waiting_days
+from export_pipeline.ledger import Job
+from export_pipeline.ledger.paging import MOST_LISTED
+from export_pipeline.ledger.schedules import Schedule
+from export_pipeline.portal import export_form, schedule_form
+from export_pipeline.portal.auditing import note
+from export_pipeline.portal.export_form import Option
+from export_pipeline.portal.exports import CREATED_BY
+from export_pipeline.portal.forms import Form, form_of
+from export_pipeline.portal.guards import member
+from export_pipeline.portal.pages import code_of, page, to
+
+router = APIRouter(prefix="/schedules", dependencies=[Depends(member)])
+
+_ONCE = re.compile(r"sch_[0-9a-f]{24}", re.ASCII)
+_DONE = {
+    "made": "The scheduled export is set up.",
+    "changed": "The changes are saved.",
+    "on": "It is on: what is due is made and delivered.",
+    "off": "It is off: nothing more is made until it is turned on again.",
+    "deleted": "The scheduled export is deleted.",
+}
+
+GivenForm = Annotated[Form, Depends(form_of)]
+Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
+
+
+@router.get("")
+def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
+    """All of them, newest first."""
+    here = deployment(request)
+    found, following, _ = here.ledger.schedules.list(cursor=cursor)
+    return page(
+        request,
+        "schedules.html",
+        schedules=[_told(request, schedule) for schedule in found],
+        following=following,
+        is_first=cursor is None,
+        said=_DONE.get(done, ""),
+    )
+
+
+@router.get("/new")
+def new(request: Request) -> Response:
+    """The form of a new one."""
+    endpoints = _endpoints(request)
+    return _form(request, schedule_form.fresh(bool(endpoints)), None)
+
+
+@router.post("")
+def make(request: Request, form: GivenForm) -> Response:
+    """Set one up; the secret of an endpoint made for it is shown in the answer, this once."""
+    here = deployment(request)
+    once = form.text("once")
+    schedule_id = once if _ONCE.fullmatch(once) else f"sch_{secrets.token_hex(12)}"
+    try:
+        if not _is_known(request, schedule_id):
+            values = schedule_form.asked(form)
+            made, secret = create(
+                here.settings,
+                here.ledger,
+                values,
+                utc_now(),
+                created_by=CREATED_BY,
+                schedule_id=schedule_id,
+            )
+            note(request, "set up a scheduled export", made.id)
+            if secret is not None:
+                return _page(request, made, said=_DONE["made"], secret=secret)
+    except IntegrityError:
+        pass  # set up by the same form a moment ago
+    except ExportPipelineError as error:
+        return _form(request, schedule_form.told(form, error), None, code_of(error, is_form=True))
+    return to(request, f"/schedules/{schedule_id}?done=made")
+
+
+@router.get("/{schedule_id}")
+def one(request: Request, schedule_id: str, done: str = "") -> Response:
+    """One of them."""
+    found = deployment(request).ledger.schedules.get(schedule_id)
+    return _page(request, found, said=_DONE.get(done, ""))
+
+
+@router.get("/{schedule_id}/edit")
+def edit(request: Request, schedule_id: str) -> Response:
+    """The form with what it is now."""
+    ledger = deployment(request).ledger
+    found = ledger.schedules.get(schedule_id)
+    return _form(request, schedule_form.filled(found, ledger.schedules.address(schedule_id)), found)
+
+
+@router.post("/{schedule_id}/edit")
+def save(request: Request, schedule_id: str, form: GivenForm) -> Response:
+    """Change it."""
+    here = deployment(request)
+    held = here.ledger.schedules
+    before = held.get(schedule_id)
+    try:
+        values = schedule_form.changed(form, before, held.address(before.id), held.user_ids(before.id))
+        after, secret = change(here.settings, here.ledger, before.id, values, utc_now())
+    except ExportPipelineError as error:
+        return _form(request, schedule_form.told(form, error), before, code_of(error, is_form=True))
+    note(request, "changed a scheduled export", after.id)
+    if secret is not None:
+        return _page(request, after, said=_DONE["changed"], secret=secret)
+    return to(request, f"/schedules/{after.id}?done=changed")
+
+
+@router.post("/{schedule_id}/turn")
+def turn(request: Request, schedule_id: str, form: GivenForm) -> Response:
+    """Turn it on or off."""
+    here = deployment(request)
+    on = form.text("to") == "on"
+    before = here.ledger.schedules.get(schedule_id)
+    try:
+        change(here.settings, here.ledger, before.id, {"enabled": on}, utc_now())
+    except ExportPipelineError as error:
+        return _page(request, before, problem=error.message, code=code_of(error))
+    note(request, f"turned {'on' if on else 'off'} a scheduled export", before.id)
+    return to(request, f"/schedules/{before.id}?done={'on' if on else 'off'}")
+
+
+@router.post("/{schedule_id}/run")
+def run(request: Request, schedule_id: str) -> Response:
+    """Make and deliver its newest export now, and go on to that."""
+    here = deployment(request)
+    settings, ledger = here.settings, here.ledger
+    found = ledger.schedules.get(schedule_id)
+    try:
+        job = run_now(
+            settings,
+            here.store,
+            ledger,
+            found.id,
+            utc_now(),
+            lambda name: waiting_days(settings, ledger, name),
+        )
+    except ExportPipelineError as error:
+        return _page(request, found, problem=error.message, code=code_of(error))
+    note(request, "ran a scheduled export", found.id)
+    return to(request, f"/exports/{job.id}")
+
+
+@router.post("/{schedule_id}/delete")
+def delete(request: Request, schedule_id: str) -> Response:
+    """Delete it; what it has made stays."""
+    ledger = deployment(request).ledger
+    ledger.schedules.remove(schedule_id, utc_now())
+    note(request, "deleted a scheduled export", schedule_id)
+    return to(request, "/schedules?done=deleted")
+
+
+def _page(
+    request: Request,
+    found: Schedule,
+    *,
+    said: str = "",
+    problem: str = "",
+    secret: str | None = None,
+    code: int = 200,
+) -> Response:
+    is_making = deployment(request).ledger.schedules.is_making(found.id)
+    return page(
+        request,
+        "schedule.html",
+        code,
+        **_told(request, found),
+        said=said,
+        problem=problem,
+        secret=secret,
+        is_making=is_making,
+    )
+
+
+def _told(request: Request, schedule: Schedule) -> dict[str, Any]:
+    """A schedule with who gets it, its newest export and when the next is due."""
+    here, now = deployment(request), utc_now()
+    endpoint = here.ledger.webhooks.get(schedule.webhook_id) if schedule.webhook_id else None
+    return {
+        "schedule": schedule,
+        "endpoint": endpoint,
+        "address": None if endpoint else here.ledger.schedules.address(schedule.id),
+        "last": _last(request, schedule),
+        "next_run": next_run(here.settings, schedule, now),
+    }
+
+
+def _last(request: Request, schedule: Schedule) -> Job | None:
+    ledger = deployment(request).ledger
+    last = ledger.schedules.last_exports([schedule.id]).get(schedule.id)
+    return ledger.jobs.get(last, utc_now()) if last else None
+
+
+def _form(request: Request, form: Form, before: Schedule | None, code: int = 200) -> Response:
+    once = form.text("once")
+    return page(
+        request,
+        "schedule_form.html",
+        code,
+        form=form,
+        before=before,
+        once=once if _ONCE.fullmatch(once) else f"sch_{secrets.token_hex(12)}",
+        data=export_form,
+        options=schedule_form,
+        endpoints=_endpoints(request),
+        hour=deployment(request).settings.export_hour,
+    )
+
+
+def _endpoints(request: Request) -> list[Option]:
+    found, _, _ = deployment(request).ledger.webhooks.list(limit=MOST_LISTED)
+    return [
+        Option(webhook.id, f"{webhook.description or webhook.url} ({webhook.status})") for webhook in found
+    ]
+
+
+def _is_known(request: Request, schedule_id: str) -> bool:
+    try:
+        deployment(request).ledger.schedules.get(schedule_id)
+    except NotFound:
+        return False
+    return True

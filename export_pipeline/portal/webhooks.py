@@ -1,0 +1,281 @@
+"""Settings → Webhooks: endpoints, and what was delivered to them."""
+
+import json
+import re
+import secrets
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.exc import IntegrityError
+from starlette.responses import Response
+
+from export_pipeline.api.deployment import deployment
+from export_pipeline.days import utc_now
+from export_pipeline.delivery.endpoints import change, check_event, create
+from export_pipeline.delivery.outbox import Courier
+from export_pipeline.delivery.payloads import shown
+from export_pipeline.errors import ExportPipelineError, NotFound
+from export_pipeline.ledger.messages import (
+    EVENTS,
+    EXPORT_FAILED,
+    EXPORT_READY,
+    EXPORT_RESTATED,
+    STATES,
+    USER_ERASED,
+)
+from export_pipeline.ledger.webhooks import ACTIVE, DISABLED, Webhook
+from export_pipeline.portal.auditing import note
+from export_pipeline.portal.export_form import Option
+from export_pipeline.portal.forms import Form, form_of
+from export_pipeline.portal.guards import member
+from export_pipeline.portal.pages import code_of, instant, page, to
+
+router = APIRouter(prefix="/webhooks", dependencies=[Depends(member)])
+
+_ONCE = re.compile(r"whk_[0-9a-f]{24}", re.ASCII)
+_TEST_ONCE = re.compile(r"del_[0-9a-f]{24}", re.ASCII)
+_NOTES = {
+    EXPORT_READY: "files can be downloaded",
+    EXPORT_FAILED: "an export came to nothing",
+    EXPORT_RESTATED: "late data or an erasure changed files",
+    USER_ERASED: "a person was taken out of files",
+}
+_EVENTS = tuple(Option(event, event, _NOTES[event]) for event in EVENTS)
+_DONE = {
+    "known": "The webhook was made before; its secret is not shown again. Rotate it to have a new one.",
+    "changed": "The changes are saved.",
+    ACTIVE: "It is active: messages are sent there.",
+    DISABLED: "It is disabled: nothing is sent there, and what waited has failed and can be retried.",
+    "deleted": "The webhook and the log of its deliveries are deleted.",
+    "retried": "It is sent again in a moment.",
+}
+
+GivenForm = Annotated[Form, Depends(form_of)]
+Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
+State = Literal["pending", "success", "failed"] | None
+
+
+@router.get("")
+def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
+    """All endpoints, newest first."""
+    ledger = deployment(request).ledger
+    found, following, _ = ledger.webhooks.list(cursor=cursor)
+    return page(
+        request,
+        "webhooks.html",
+        webhooks=found,
+        stats=ledger.messages.stats(webhook.id for webhook in found),
+        following=following,
+        is_first=cursor is None,
+        said=_DONE.get(done, ""),
+    )
+
+
+@router.get("/new")
+def new(request: Request) -> Response:
+    """The form of a new one."""
+    return _form(request, Form({"events": [EXPORT_READY, EXPORT_FAILED]}), None)
+
+
+@router.post("")
+def make(request: Request, form: GivenForm) -> Response:
+    """Make one; its secret is shown in the answer, this once."""
+    here = deployment(request)
+    once = form.text("once")
+    webhook_id = once if _ONCE.fullmatch(once) else f"whk_{secrets.token_hex(12)}"
+    try:
+        if not _is_known(request, webhook_id):
+            made, secret = create(here.settings, here.ledger, _asked(form), utc_now(), webhook_id)
+            note(request, "made a webhook", made.id)
+            return _page(request, made, secret=secret)
+    except IntegrityError:
+        pass  # made by the same form a moment ago
+    except ExportPipelineError as error:
+        return _form(request, form.told(error), None, code_of(error, is_form=True))
+    return to(request, f"/webhooks/{webhook_id}?done=known")
+
+
+@router.get("/{webhook_id}")
+def one(
+    request: Request, webhook_id: str, cursor: Cursor = None, state: State = None, done: str = ""
+) -> Response:
+    """An endpoint and its deliveries."""
+    found = deployment(request).ledger.webhooks.get(webhook_id)
+    return _page(request, found, cursor=cursor, state=state, said=_DONE.get(done, ""))
+
+
+@router.get("/{webhook_id}/edit")
+def edit(request: Request, webhook_id: str) -> Response:
+    """The form with what it is now."""
+    found = deployment(request).ledger.webhooks.get(webhook_id)
+    values = {"url": [found.url], "events": found.events, "description": [found.description]}
+    return _form(request, Form(values), found)
+
+
+@router.post("/{webhook_id}/edit")
+def save(request: Request, webhook_id: str, form: GivenForm) -> Response:
+    """Change it."""
+    here = deployment(request)
+    before = here.ledger.webhooks.get(webhook_id)
+    try:
+        change(here.settings, here.ledger, before.id, _asked(form), utc_now())
+    except ExportPipelineError as error:
+        return _form(request, form.told(error), before, code_of(error, is_form=True))
+    note(request, "changed a webhook", before.id)
+    return to(request, f"/webhooks/{before.id}?done=changed")
+
+
+@router.post("/{webhook_id}/status")
+def set_status(request: Request, webhook_id: str, form: GivenForm) -> Response:
+    """Disable it, or make it active again."""
+    here = deployment(request)
+    status = ACTIVE if form.text("status") == ACTIVE else DISABLED
+    change(here.settings, here.ledger, webhook_id, {"status": status}, utc_now())
+    note(request, f"set a webhook to {status}", webhook_id)
+    return to(request, f"/webhooks/{webhook_id}?done={status}")
+
+
+@router.post("/{webhook_id}/rotate")
+def rotate(request: Request, webhook_id: str) -> Response:
+    """Make a new secret and show it in the answer, this once."""
+    ledger = deployment(request).ledger
+    found = ledger.webhooks.get(webhook_id)
+    try:
+        secret, until = ledger.webhooks.rotate(found.id, utc_now())
+    except ExportPipelineError as error:
+        return _page(request, found, problem=error.message, code=code_of(error))
+    note(request, "rotated the secret of a webhook", found.id)
+    return _page(request, found, secret=secret, until=instant(until))
+
+
+@router.post("/{webhook_id}/test")
+def test(request: Request, webhook_id: str, form: GivenForm) -> Response:
+    """Send a test message, and go on to what became of it."""
+    here = deployment(request)
+    found = here.ledger.webhooks.get(webhook_id)
+    once = form.text("once")
+    try:
+        event = check_event(form.text("event"))
+    except ExportPipelineError as error:
+        return _page(request, found, problem=error.message, code=422)
+    message = Courier(here.settings, here.ledger).test(
+        found.id, event, once if _TEST_ONCE.fullmatch(once) else None
+    )
+    note(request, "sent a test to a webhook", found.id)
+    return to(request, f"/webhooks/{found.id}/deliveries/{message.id}")
+
+
+@router.post("/{webhook_id}/delete")
+def delete(request: Request, webhook_id: str) -> Response:
+    """Delete it and the log of its deliveries."""
+    ledger = deployment(request).ledger
+    found = ledger.webhooks.get(webhook_id)
+    try:
+        ledger.webhooks.remove(found.id)
+    except ExportPipelineError as error:
+        return _page(request, found, problem=error.message, code=code_of(error))
+    note(request, "deleted a webhook", found.id)
+    return to(request, "/webhooks?done=deleted")
+
+
+@router.get("/{webhook_id}/deliveries/{delivery_id}")
+def delivery(request: Request, webhook_id: str, delivery_id: str, done: str = "") -> Response:
+    """A delivery: what is sent, and every attempt with its answer."""
+    return _delivery(request, webhook_id, delivery_id, said=_DONE.get(done, ""))
+
+
+@router.post("/{webhook_id}/deliveries/{delivery_id}/retry")
+def retry(request: Request, webhook_id: str, delivery_id: str) -> Response:
+    """Make a delivery due now."""
+    ledger = deployment(request).ledger
+    try:
+        message = ledger.messages.retry(delivery_id, utc_now(), webhook_id)
+    except NotFound:
+        raise
+    except ExportPipelineError as error:
+        return _delivery(request, webhook_id, delivery_id, problem=error.message, code=code_of(error))
+    note(request, "retried a delivery", message.id)
+    return to(request, f"/webhooks/{webhook_id}/deliveries/{message.id}?done=retried")
+
+
+def _delivery(
+    request: Request, webhook_id: str, delivery_id: str, *, said: str = "", problem: str = "", code: int = 200
+) -> Response:
+    here = deployment(request)
+    message = here.ledger.messages.get(delivery_id, webhook_id)
+    payload = shown(here.settings, here.ledger, message, utc_now())
+    return page(
+        request,
+        "delivery.html",
+        code,
+        webhook=here.ledger.webhooks.get(webhook_id),
+        message=message,
+        attempts=here.ledger.messages.attempts([message.id])[message.id],
+        payload=json.dumps(payload, indent=2, ensure_ascii=False),
+        said=said,
+        problem=problem,
+    )
+
+
+def _page(
+    request: Request,
+    found: Webhook,
+    *,
+    cursor: str | None = None,
+    state: State = None,
+    said: str = "",
+    problem: str = "",
+    secret: str | None = None,
+    until: str = "",
+    code: int = 200,
+) -> Response:
+    ledger = deployment(request).ledger
+    listed, following, _ = ledger.messages.list(found.id, status=state, cursor=cursor)
+    attempts = ledger.messages.attempts(message.id for message in listed)
+    return page(
+        request,
+        "webhook.html",
+        code,
+        webhook=found,
+        stats=ledger.messages.stats([found.id])[found.id],
+        deliveries=[(message, next(reversed(attempts[message.id]), None)) for message in listed],
+        following=following,
+        is_first=cursor is None,
+        state=state,
+        states=STATES,
+        events=_EVENTS,
+        once=f"del_{secrets.token_hex(12)}",
+        said=said,
+        problem=problem,
+        secret=secret,
+        until=until,
+    )
+
+
+def _form(request: Request, form: Form, before: Webhook | None, code: int = 200) -> Response:
+    once = form.text("once")
+    return page(
+        request,
+        "webhook_form.html",
+        code,
+        form=form,
+        before=before,
+        once=once if _ONCE.fullmatch(once) else f"whk_{secrets.token_hex(12)}",
+        events=_EVENTS,
+    )
+
+
+def _asked(form: Form) -> dict[str, object]:
+    return {
+        "url": form.text("url"),
+        "events": list(form.all("events")),
+        "description": form.text("description"),
+    }
+
+
+def _is_known(request: Request, webhook_id: str) -> bool:
+    try:
+        deployment(request).ledger.webhooks.get(webhook_id)
+    except NotFound:
+        return False
+    return True

@@ -1,0 +1,243 @@
+"""Scheduled exports, webhooks and API keys as they are set up in the portal."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from export_pipeline.days import utc_now
+from export_pipeline.errors import Unauthorized
+from export_pipeline.ledger.keys import USE_NOTED_EVERY
+from export_pipeline.ledger.messages import EXPORT_READY
+from export_pipeline_tests.delivery.receivers import receiver
+from export_pipeline_tests.portal.conftest import Opening, Portal, texts
+
+SCRIPT = "<script>alert(1)</script>"
+HOOK = "https://hooks.example.com/in"
+
+
+def actions(portal: Portal) -> list[str]:
+    return [entry.action for entry in portal.ledger.audit.list()[0]]
+
+
+def after(portal: Portal, answer: httpx.Response) -> str:
+    """The text of the page that a form leads to."""
+    assert answer.status_code == 303, answer.text
+    return texts(portal.client.get(answer.headers["location"]))
+
+
+def webhook(portal: Portal, **more: Any) -> str:
+    """The id of a new webhook."""
+    answer = portal.post(
+        "/webhooks", **{"url": HOOK, "events": [EXPORT_READY], "description": "Ours", **more}
+    )
+    assert answer.status_code == 200, answer.text
+    return portal.ledger.webhooks.list()[0][0].id
+
+
+def schedule(portal: Portal, **more: Any) -> httpx.Response:
+    return portal.post(
+        "/schedules",
+        **{
+            "frequency": "weekly",
+            "dataTypes": ["events", "ads"],
+            "format": "csv",
+            "compression": "gzip",
+            "mode": "full",
+            "to": "email",
+            "email": "feed@example.com",
+            "enabled": "on",
+            **more,
+        },
+    )
+
+
+def test_a_key_is_shown_once_works_and_can_be_revoked(inside: Portal) -> None:
+    once = "key_" + "0" * 24
+    answer = inside.post("/keys", name=SCRIPT, scopes=["exports:read", "privacy"], once=once)
+    found = re.search(r"sk_live_[A-Za-z0-9_-]{43}", answer.text)
+    assert found
+    assert SCRIPT not in answer.text
+    key = inside.ledger.keys.find(found[0])
+    assert key.scopes == ("exports:read", "privacy")
+    assert found[0] not in inside.get("/keys").text
+    assert "not shown again" in after(inside, inside.post("/keys", scopes=["privacy"], once=once))
+    assert len(inside.ledger.keys.list()) == 1
+    assert "is revoked" in after(inside, inside.post(f"/keys/{key.id}/revoke"))
+    with pytest.raises(Unauthorized):
+        inside.ledger.keys.find(found[0])
+    assert actions(inside)[:2] == ["revoked an API key", "made an API key"]
+
+
+def test_a_key_without_scopes_is_refused_at_its_field(inside: Portal) -> None:
+    answer = inside.post("/keys", name="Ours")
+    assert answer.status_code == 422
+    assert "Choose at least one thing" in texts(answer)
+    assert 'value="Ours"' in answer.text
+
+
+def test_when_a_key_was_used_last_is_shown_and_noted_once_a_minute(inside: Portal) -> None:
+    key, text = inside.ledger.keys.create(["exports:read"], utc_now())
+    assert "never" in texts(inside.get("/keys"))
+    inside.client.get("/v1/analytics/exports", headers={"Authorization": f"Bearer {text}"})
+    used = inside.ledger.keys.find(text)
+    assert used.last_used_at
+    assert "never" not in texts(inside.get("/keys"))
+    inside.ledger.keys.note_use(used, used.last_used_at + USE_NOTED_EVERY / 2)
+    assert inside.ledger.keys.find(text).last_used_at == used.last_used_at
+    inside.ledger.keys.note_use(used, used.last_used_at + USE_NOTED_EVERY)
+    assert inside.ledger.keys.find(text).last_used_at == used.last_used_at + USE_NOTED_EVERY
+
+
+def test_a_webhook_shows_its_secret_once_and_can_be_changed(inside: Portal) -> None:
+    once = "whk_" + "0" * 24
+    made = inside.post("/webhooks", url=HOOK, events=[EXPORT_READY], description=SCRIPT, once=once)
+    secret = inside.ledger.webhooks.target(once, utc_now()).secret
+    assert secret in made.text
+    assert SCRIPT not in made.text
+    again = inside.post("/webhooks", url=HOOK, events=[EXPORT_READY], once=once)
+    assert "was made before" in after(inside, again)
+    assert secret not in inside.get(f"/webhooks/{once}").text
+    answer = inside.post(
+        f"/webhooks/{once}/edit", url=HOOK, events=["export.failed", "user.erased"], description="x"
+    )
+    assert "saved" in after(inside, answer)
+    assert inside.ledger.webhooks.get(once).events == ("export.failed", "user.erased")
+    after(inside, inside.post(f"/webhooks/{once}/status", status="disabled"))
+    assert inside.ledger.webhooks.get(once).status == "disabled"
+    rotated = inside.post(f"/webhooks/{once}/rotate")
+    fresh = inside.ledger.webhooks.target(once, utc_now())
+    assert fresh.secret in rotated.text
+    assert fresh.previous == (secret,)
+    assert "are deleted" in after(inside, inside.post(f"/webhooks/{once}/delete"))
+    assert not inside.ledger.webhooks.list()[0]
+
+
+def test_a_webhook_with_a_wrong_address_is_told_at_its_field(inside: Portal) -> None:
+    answer = inside.post("/webhooks", url="http://10.0.0.1/", description="kept")
+    assert answer.status_code == 422
+    assert 'id="url-error"' in answer.text
+    assert 'value="kept"' in answer.text
+    answer = inside.post("/webhooks", url=HOOK)
+    assert 'id="events-error"' in answer.text
+
+
+def test_a_test_is_sent_and_its_answer_shown_without_being_run(opening: Opening) -> None:
+    with receiver() as server:
+        server.reply = lambda *_: (500, {}, SCRIPT.encode())
+        portal = opening(webhook_allow=f"http://127.0.0.1:{server.port}")
+        portal.log_in()
+        held = webhook(portal, url=server.url)
+        answer = portal.post(f"/webhooks/{held}/test", event=EXPORT_READY)
+    page = portal.client.get(answer.headers["location"])
+    assert "alert(1)" in page.text
+    assert SCRIPT not in page.text
+    assert "500" in texts(page)
+    assert "&#34;test&#34;: true" in page.text
+    listed = portal.get(f"/webhooks/{held}?state=failed")
+    assert "test" in texts(listed)
+    assert "none in this state" in texts(portal.get(f"/webhooks/{held}?state=success"))
+    delivery = answer.headers["location"].removeprefix("/portal")
+    assert "sent again" in after(portal, portal.post(f"{delivery}/retry"))
+    assert portal.ledger.messages.get(delivery.rsplit("/", 1)[1]).state == "pending"
+    after(portal, portal.post(f"/webhooks/{held}/status", status="disabled"))
+    refused = portal.post(f"{delivery}/retry")
+    assert refused.status_code == 409
+    assert "is disabled" in texts(refused)
+
+
+def test_a_weekly_feed_by_mail_is_set_up_changed_and_deleted(inside: Portal) -> None:
+    once = "sch_" + "0" * 24
+    page = after(inside, schedule(inside, once=once, contentIds=SCRIPT))
+    assert "is set up" in page
+    assert "feed@example.com" in page
+    assert SCRIPT not in inside.get(f"/schedules/{once}").text
+    after(inside, schedule(inside, once=once))
+    assert inside.ledger.schedules.list()[2] == 1
+    made = inside.ledger.schedules.get(once)
+    assert made.created_by == "portal"
+    assert (made.frequency, made.request["dataTypes"]) == ("weekly", ["events", "ads"])
+    form = inside.get(f"/schedules/{once}/edit").text
+    assert 'value="feed@example.com"' in form
+    changes = {"frequency": "daily", "dataTypes": ["ads"], "to": "email", "email": "other@example.com"}
+    answer = inside.post(
+        f"/schedules/{once}/edit", format="jsonl", compression="none", mode="full", **changes
+    )
+    assert "are saved" in after(inside, answer)
+    now = inside.ledger.schedules.get(once)
+    assert (now.frequency, now.enabled) == ("daily", False)
+    assert inside.ledger.schedules.address(once) == "other@example.com"
+    assert "It is on" in after(inside, inside.post(f"/schedules/{once}/turn", to="on"))
+    assert inside.ledger.schedules.get(once).enabled
+    assert "is deleted" in after(inside, inside.post(f"/schedules/{once}/delete"))
+    assert not inside.ledger.schedules.list()[2]
+    assert actions(inside)[0] == "deleted a scheduled export"
+
+
+def test_a_feed_to_a_new_address_makes_its_webhook_and_shows_the_secret(inside: Portal) -> None:
+    answer = schedule(inside, to="url", url=HOOK)
+    made = inside.ledger.schedules.list()[0][0]
+    assert made.webhook_id
+    assert inside.ledger.webhooks.target(made.webhook_id, utc_now()).secret in answer.text
+    refused = inside.post(f"/webhooks/{made.webhook_id}/delete")
+    assert refused.status_code == 409
+    assert "is delivered to" in texts(refused)
+
+
+@pytest.mark.parametrize(
+    ("field", "more"),
+    [
+        ("dataTypes", {"dataTypes": []}),
+        ("email", {"email": "nobody"}),
+        ("email", {"email": ""}),
+        ("url", {"to": "url", "url": "ftp://x"}),
+        ("webhookId", {"to": "webhookId"}),
+        ("to", {"to": "pigeon"}),
+        ("eventTypes", {"eventTypes": "rebuffer"}),
+    ],
+)
+def test_what_is_wrong_with_a_feed_is_told_at_its_field(
+    inside: Portal, field: str, more: dict[str, Any]
+) -> None:
+    answer = schedule(inside, **more)
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text
+    assert not inside.ledger.schedules.list()[2]
+
+
+def test_users_a_feed_names_are_kept_on_a_change_and_never_shown(inside: Portal) -> None:
+    once = "sch_" + "1" * 24
+    after(inside, schedule(inside, once=once, userIds="user_00000001\nuser_00000002"))
+    for path in (f"/schedules/{once}", f"/schedules/{once}/edit", "/schedules", "/activity"):
+        assert "user_0000" not in inside.get(path).text
+    values = {"frequency": "weekly", "dataTypes": ["events", "ads"], "format": "csv", "compression": "gzip"}
+    values |= {"mode": "full", "to": "email", "email": "feed@example.com", "enabled": "on"}
+    after(inside, inside.post(f"/schedules/{once}/edit", **values, contentIds="vid_1"))
+    held = inside.ledger.schedules
+    assert held.user_ids(once) == ("user_00000001", "user_00000002")
+    assert held.get(once).request["filters"]["contentIds"] == ["vid_1"]
+    held.disable_naming(["user_00000001"])
+    refused = inside.post(f"/schedules/{once}/edit", **values)
+    assert refused.status_code == 422
+    assert 'id="userIds-error"' in refused.text
+    turned = inside.post(f"/schedules/{once}/turn", to="on")
+    assert turned.status_code == 409
+    after(inside, inside.post(f"/schedules/{once}/edit", **values, allUsers="on"))
+    assert held.get(once).request["filters"]["userCount"] == 0
+
+
+def test_run_now_goes_on_to_the_export(inside: Portal) -> None:
+    after(inside, schedule(inside, frequency="daily", once="sch_" + "2" * 24))
+    answer = inside.post(f"/schedules/sch_{'2' * 24}/run")
+    if utc_now().hour < 2:
+        assert answer.status_code == 409
+        assert "not closed" in texts(answer)
+        return
+    assert re.fullmatch(r"/portal/exports/exp_daily_\d{8}_sch_2+", answer.headers["location"])
+    assert "queued" in texts(inside.client.get(answer.headers["location"]))
+    again = inside.post(f"/schedules/sch_{'2' * 24}/run")
+    assert again.status_code == 409
+    assert "is queued" in texts(again)
+    assert utc_now() - inside.ledger.schedules.get("sch_" + "2" * 24).created_at < timedelta(minutes=1)
