@@ -21,6 +21,7 @@ import pyarrow as pa
 from upath import UPath
 
 from export_pipeline import buckets, files
+from export_pipeline.duckdb_objects import Objects
 from export_pipeline.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -321,10 +322,14 @@ def for_arrow(path: UPath) -> "str | pa.NativeFile":
     """What pyarrow reads a file from, with ranges of its own."""
     if not is_remote(path):
         return str(path)
+    return _arrow_of(path).open_input_file(path.path)
+
+
+def _arrow_of(path: UPath) -> "FileSystem":
     options = path.storage_options
     return arrow_filesystem(
         options.get("endpoint_url") or "", options["client_kwargs"].get("region_name", "")
-    ).open_input_file(path.path)
+    )
 
 
 @lru_cache(maxsize=8)
@@ -344,4 +349,4 @@ def arrow_filesystem(endpoint: str, region: str) -> "FileSystem":
 def for_duckdb(connection: duckdb.DuckDBPyConnection, path: UPath) -> None:
     """Let ``connection`` read the tree that ``path`` is of, by the text of its files' paths."""
     if is_remote(path) and not connection.filesystem_is_registered("s3"):
-        connection.register_filesystem(path.fs)
+        connection.register_filesystem(Objects(_arrow_of(path)))

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import duckdb
+import pyarrow as pa
 from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
 
 from export_pipeline.buckets import code_of
@@ -35,6 +37,14 @@ def answering() -> Iterator[None]:
         raise meant from None
 
 
+def is_gone(error: BaseException) -> bool:
+    """Whether pyarrow, or DuckDB that reads by it, says that an object was removed or replaced."""
+    text = str(error)
+    return "AWS Error" in text and any(
+        name in text for name in ("RESOURCE_NOT_FOUND", "NO_SUCH_KEY", "InvalidRange")
+    )
+
+
 def explained(error: BaseException) -> ExportPipelineError | None:
     """What an error means if it is one of the object store; None if it is another."""
     code = code_of(error)
@@ -55,10 +65,16 @@ def explained(error: BaseException) -> ExportPipelineError | None:
         return None if code in ("NoSuchKey", "404", "PreconditionFailed") else TransientError(_RETRY)
     if isinstance(error, BotoCoreError) or type(error).__module__.partition(".")[0] == "aiohttp":
         return TransientError(_RETRY)
-    if isinstance(error, OSError) and "AWS Error" in str(error):
-        # As pyarrow tells it.
-        denied = any(name in str(error) for name in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE"))
-        if denied:
+    if isinstance(error, OSError | pa.ArrowException | duckdb.Error) and "AWS Error" in str(error):
+        # As pyarrow tells it, and DuckDB that reads by it.
+        text = str(error)
+        if is_gone(error):
+            return None
+        if "NO_SUCH_BUCKET" in text:
+            return InvalidSetting(
+                f"{FIELD} names a bucket that is not there; it must be made first", field=FIELD
+            )
+        if any(name in text for name in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE")):
             return InvalidSetting(f"{FIELD}: the object store refuses the credentials", field=FIELD)
         return TransientError(_RETRY)
     return None

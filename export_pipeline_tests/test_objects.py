@@ -114,3 +114,17 @@ def test_a_file_that_is_written_again_is_there_whole_all_the_time(tree: UPath) -
         assert (tree / "a").read_bytes() == b"before"
     assert (tree / "a").read_bytes() == b"after"
     assert names(tree) == {"a": 5}
+
+
+def test_threads_of_duckdb_do_not_come_between_each_others_reads(tree: UPath) -> None:
+    rows = pa.table({"n": list(range(200_000)), "text": [f"text {n}" for n in range(200_000)]})
+    with objects.writing(tree / "rows.parquet") as file:
+        pq.write_table(rows, file, row_group_size=2048)
+    with duckdb.connect(config={"threads": 4}) as connection:
+        objects.for_duckdb(connection, tree)
+        for _ in range(3):
+            found = connection.sql(
+                "select sum(n), count(*) filter (text = 'text ' || n) "
+                f"from read_parquet('{tree}/rows.parquet')"
+            )
+            assert found.fetchall() == [(19_999_900_000, 200_000)]

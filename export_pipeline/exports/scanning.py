@@ -20,6 +20,7 @@ from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import encoding
 from export_pipeline.exports.request import Filters, Format
+from export_pipeline.outages import answering, explained
 from export_pipeline.sql import parquet
 
 _MEMORY = "384MB"
@@ -142,6 +143,7 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
         FileGone: if a file of the scan is not there.
         DamagedData: if a file of the scan cannot be read, naming it.
         StorageFull: if there is no room for what does not fit into memory.
+        TransientError: if the object store does not answer.
     """
     try:
         found = connection(scan.spill)
@@ -150,6 +152,8 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
         yield found
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         _local.held = None
+        if outage := explained(error):
+            raise outage from None
         if "No space left" in str(error) or "max_temp_directory_size" in str(error):
             raise StorageFull(f"no room is left in {Path(scan.spill).name} to sort {scan.day}") from None
         for path in scan.files:
@@ -161,11 +165,14 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _check_readable(path: UPath) -> None:
-    if not path.exists():
-        raise FileGone(path)
+    with answering():
+        if not path.exists():
+            raise FileGone(path)
     try:
         with duckdb.connect(config={"threads": 1}) as fresh:
             objects.for_duckdb(fresh, path)
             fresh.execute(f"select max(hash(columns(*))) from {parquet([path])}").fetchall()
-    except duckdb.Error:
+    except (duckdb.Error, OSError) as error:
+        if outage := explained(error):
+            raise outage from None
         raise DamagedData(f"store file {path} cannot be read; it is not what was written") from None

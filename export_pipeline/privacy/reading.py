@@ -12,6 +12,7 @@ import duckdb
 from export_pipeline import objects
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
 from export_pipeline.exports.publishing import scratch, sweep
+from export_pipeline.outages import explained
 from export_pipeline.settings import Settings
 
 ATTEMPTS = 4
@@ -52,13 +53,16 @@ def planned_again(read: Callable[[], T]) -> T:
     Raises:
         DamagedData: if a file cannot be read each time.
         StorageFull: if there is no room for what does not fit into memory.
+        TransientError: if the object store does not answer.
     """
     for _ in range(ATTEMPTS):
         try:
             return read()
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
+            if outage := explained(error):
+                raise outage from None
             # DuckDB's own text can quote values of rows, which no exception may show.
-            unreadable = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
+            unreadable = isinstance(error, duckdb.IOException | duckdb.InvalidInputException | OSError)
             full, kind = any(sign in str(error) for sign in _FULL), type(error).__name__
         if full:
             raise StorageFull("no room is left to read what is held of people; free some and try again")

@@ -25,6 +25,7 @@ from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.publishing import scratch
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
+from export_pipeline.outages import answering, explained
 from export_pipeline.retention.cells import DayRows, cells_sql
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet
@@ -140,7 +141,9 @@ def _computed(settings: Settings, day: date, sources: Mapping[str, DayRows]) -> 
                 connection.execute("set timezone = 'UTC'")
                 objects.for_duckdb(connection, settings.data)
                 return connection.sql(statement).to_arrow_table().cast(METRICS_SCHEMA)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
+            if outage := explained(error):
+                raise outage from None
             files = [path for source in sources.values() for path in source.files]
             if not all(path.exists() for path in files):
                 return None
@@ -207,7 +210,11 @@ def _read(store: Store, statement: str) -> list[tuple[Any, ...]]:
     for _ in range(ATTEMPTS):
         files = store.files(METRICS_TABLE)
         source = parquet(files) if files else f"({_EMPTY} limit 0)"
-        with suppress(duckdb.IOException), duckdb.connect(config={"threads": 1}) as connection:
+        with (
+            suppress(duckdb.IOException, FileNotFoundError),
+            answering(),
+            duckdb.connect(config={"threads": 1}) as connection,
+        ):
             if files:
                 objects.for_duckdb(connection, files[0])
             return connection.execute(statement.format(cells=source)).fetchall()

@@ -23,6 +23,7 @@ from pyiceberg.table import Table
 
 from export_pipeline import objects
 from export_pipeline.errors import DamagedData
+from export_pipeline.outages import explained
 from export_pipeline.store.store import path_of
 from export_pipeline.store.tables import ROW_GROUP_ROWS, repeating
 
@@ -33,6 +34,7 @@ def opened(table: Table, file: DataFile) -> Iterator[pq.ParquetFile]:
 
     Raises:
         DamagedData: if it is missing or not what was written, naming it.
+        TransientError: if the object store does not answer.
     """
     path, dictionaries = path_of(table, file.file_path), list(repeating(table.name()[-1]))
     try:
@@ -41,6 +43,8 @@ def opened(table: Table, file: DataFile) -> Iterator[pq.ParquetFile]:
     except (FileNotFoundError, pa.ArrowInvalid):
         raise DamagedData(f"store file {path.name} is missing or damaged; restore it") from None
     except OSError as error:
+        if outage := explained(error):
+            raise outage from None
         if error.errno is not None:
             raise
         raise DamagedData(f"store file {path.name} is damaged; restore it") from None

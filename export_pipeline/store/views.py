@@ -12,6 +12,7 @@ from upath import UPath
 from export_pipeline import objects
 from export_pipeline.errors import InvalidRequest, TransientError
 from export_pipeline.events.catalogue import USER_TABLES
+from export_pipeline.outages import answering, is_gone
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
 from export_pipeline.store.store import Store
@@ -28,6 +29,8 @@ _ABOUT_THE_TEXT = (
     duckdb.PermissionException,
 )
 """Errors that quote the statement and nothing that was read."""
+
+_UNREADABLE = "a store file cannot be read; if it was merged just now, try again"
 
 
 def connect(settings: Settings, store: Store) -> duckdb.DuckDBPyConnection:
@@ -123,12 +126,17 @@ def text(result: duckdb.DuckDBPyRelation) -> str:
 @contextmanager
 def _told() -> Iterator[None]:
     try:
-        yield
-    except duckdb.IOException:
-        raise TransientError("a store file cannot be read; if it was merged just now, try again") from None
+        with answering():
+            yield
+    except (duckdb.IOException, FileNotFoundError):
+        raise TransientError(_UNREADABLE) from None
     except _ABOUT_THE_TEXT as error:
         raise InvalidRequest(f"sql: {error}", field="sql") from None
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        if is_gone(error):
+            raise TransientError(_UNREADABLE) from None
+        if not isinstance(error, duckdb.Error):
+            raise
         # What went wrong over a row may quote it, and rows hold user ids.
         kind = str(error).partition(":")[0]
         raise InvalidRequest(
