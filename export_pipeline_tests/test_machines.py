@@ -1,6 +1,7 @@
 """Several machines with one PostgreSQL database: each thing is done once, and outages lose nothing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,3 +313,15 @@ def test_sessions_of_a_machine_that_has_gone_are_ended_by_the_server(
         for name, value in (("tcp_keepalives_idle", "30"), ("idle_in_transaction_session_timeout", "5min")):
             cursor.execute(f"show {name}")
             assert cursor.fetchone() == (value,)
+
+
+def test_a_machine_with_keys_of_its_own_is_refused_before_it_uses_them(
+    settings: Settings, other: Settings
+) -> None:
+    ledger, stranger = Ledger(settings), Ledger(other)
+    request = ledger.erasures.create("user_00000001", "command", NOW)
+    with pytest.raises(Conflict, match="is not the one of this deployment"):
+        stranger.erasures.create("user_00000002", "command", NOW)
+    shutil.rmtree(other.root / "secrets")
+    shutil.copytree(settings.root / "secrets", other.root / "secrets")
+    assert stranger.erasures.subject(request.id).user_id == "user_00000001"

@@ -376,3 +376,10 @@ audit = Table(
     Column("subject", Text, nullable=False),
     Column("request_id", Text, nullable=False),
 )
+
+key_marks = Table(
+    "key_marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("mark", Text, nullable=False),
+)
