@@ -25,6 +25,7 @@ NAMES = (
     "backfill",
     "on_demand",
     "api",
+    "portal",
     "deliveries",
     "metrics",
     "retention",
