@@ -83,6 +83,21 @@ def delete(paths: Iterable[UPath]) -> None:
         raise OSError(f"the object store did not remove {refused[0][0]}: {refused[0][1]}")
 
 
+def delete_tree(path: UPath) -> None:
+    """Remove the object ``path``, those below it, and those that stand for folders there.
+
+    Raises:
+        OSError: if the store did not remove one.
+    """
+    below = list(listed(path))
+    delete([path, *(found.path for found in below if not found.name.endswith("/"))])
+    # A path has no slash at its end, which these keys have.
+    folders = [{"Key": _prefix(path) + found.name} for found in below if found.name.endswith("/")]
+    for start in range(0, len(folders), _AT_ONCE):
+        some = folders[start : start + _AT_ONCE]
+        _call(path, "delete_objects", Delete={"Objects": some, "Quiet": True})
+
+
 def delete_unchanged(versions: Mapping[UPath, str]) -> None:
     """Remove the objects that still have the version given; any other stays.
 

@@ -157,8 +157,7 @@ def bring(made: Path, place: UPath) -> None:
 def remove(path: AnyPath) -> None:
     """Remove the file or tree at ``path``, if there is one."""
     if is_remote(path):
-        tree = cast(UPath, path)
-        buckets.delete([tree, *(found.path for found in buckets.listed(tree))])
+        buckets.delete_tree(cast(UPath, path))
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(local(path))
     else:

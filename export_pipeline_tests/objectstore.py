@@ -45,10 +45,18 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """Where it answers, and a boto3 client of it."""
+    """Where it answers, a boto3 client of it, the folder in which it keeps its data, and its master."""
 
     url: str
     client: Any
+    data: Path
+    master: str
+
+    def reclaim(self) -> None:
+        """Let the store free the space of what was removed, which it keeps until then."""
+        requests.get(
+            f"{self.master}/vol/vacuum", {"garbageThreshold": "0.00001"}, timeout=60
+        ).raise_for_status()
 
 
 @contextmanager
@@ -85,7 +93,7 @@ def running(folder: Path) -> Iterator[ObjectStore]:
     try:
         _until_ready(url, process, folder / "log")
         client.create_bucket(Bucket=BUCKET)
-        yield ObjectStore(url, client)
+        yield ObjectStore(url, client, folder / "data", f"http://127.0.0.1:{ports['master']}")
     finally:
         process.kill()
         process.wait()

@@ -3,11 +3,12 @@
 import gzip
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from upath import UPath
 
+from export_pipeline.objects import for_arrow, is_remote, local
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -30,13 +31,16 @@ def lines(*numbers: int) -> str:
     return "".join(line(eventId=f"e{number}") + "\n" for number in numbers)
 
 
-def land(settings: Settings, name: str, content: str | bytes, target: str = "events") -> Path:
+def land(settings: Settings, name: str, content: str | bytes, target: str = "events") -> UPath:
     """A file in the landing directory; gzip if its name says so and the content is text."""
     path = settings.landing / target / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str):
         content = gzip.compress(content.encode()) if name.endswith(".gz") else content.encode()
-    path.write_bytes(content)
+    if is_remote(path):
+        path.write_bytes(content)
+        return path
+    local(path).parent.mkdir(parents=True, exist_ok=True)
+    local(path).write_bytes(content)
     return path
 
 
@@ -45,7 +49,7 @@ def stored(store: Store, target: str = "events") -> list[dict[str, Any]]:
     rows = [
         row
         for path in store.files(TABLE_OF[target])
-        for row in pq.read_table(path, partitioning=None).to_pylist()
+        for row in pq.read_table(for_arrow(path), partitioning=None).to_pylist()
     ]
     return sorted(rows, key=lambda row: (row.get("eventId", ""), row["userId"]))
 
@@ -58,7 +62,7 @@ def event_ids(store: Store, target: str = "events") -> list[str]:
 def kept(settings: Settings) -> list[dict[str, Any]]:
     """The lines in quarantine, in the order of file and line."""
     files = sorted(settings.quarantine.rglob("*.parquet")) if settings.quarantine.exists() else []
-    rows = [row for path in files for row in pq.read_table(path, partitioning=None).to_pylist()]
+    rows = [row for path in files for row in pq.read_table(for_arrow(path), partitioning=None).to_pylist()]
     return sorted(rows, key=lambda row: (row["file"], row["line"]))
 
 

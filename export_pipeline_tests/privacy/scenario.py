@@ -8,13 +8,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from export_pipeline import buckets
 from export_pipeline.exports import export_day
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import ON_DEMAND
+from export_pipeline.objects import is_remote, reading
 from export_pipeline.privacy.access import Access
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -72,6 +75,18 @@ class Deployment:
     settings: Settings
     store: Store
     ledger: Ledger
+
+    def everything(self, to: Path) -> list[Path]:
+        """The folders that hold all there is: the state root, and copies below ``to`` of the objects."""
+        if not is_remote(self.settings.data):
+            return [self.settings.root]
+        for found in buckets.listed(self.settings.data):
+            if found.name.endswith("/"):
+                continue  # it stands for a folder
+            copy = to / found.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(reading(found.path).read())
+        return [self.settings.root, to]
 
     def take_in(self, days: int = DAYS) -> None:
         """Days of three types, who has which device, profiles, and lines that are refused."""
