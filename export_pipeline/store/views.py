@@ -30,6 +30,7 @@ _ABOUT_THE_TEXT = (
 )
 """Errors that quote the statement and nothing that was read."""
 
+_AS_FOLDER = ".parquet/**/*.parquet"
 _UNREADABLE = "a store file cannot be read; if it was merged just now, try again"
 
 
@@ -131,6 +132,9 @@ def _told() -> Iterator[None]:
     except (duckdb.IOException, FileNotFoundError):
         raise TransientError(_UNREADABLE) from None
     except _ABOUT_THE_TEXT as error:
+        # DuckDB takes an object that is not there for a folder, which it then may not look into.
+        if isinstance(error, duckdb.PermissionException) and _AS_FOLDER in str(error):
+            raise TransientError(_UNREADABLE) from None
         raise InvalidRequest(f"sql: {error}", field="sql") from None
     except (duckdb.Error, OSError) as error:
         if is_gone(error):

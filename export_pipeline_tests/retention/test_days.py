@@ -31,6 +31,7 @@ def files_of(settings: Settings, day: date) -> list[Path]:
     return [path for path in settings.store.rglob("*") if path.is_file() and f"day={day}" in str(path)]
 
 
+@pytest.mark.backends("s3")
 def test_the_ninetieth_day_is_kept_and_the_one_before_goes_at_midnight(
     fill: Fill, round_: Round, settings: Settings, store: Store, ledger: Ledger
 ) -> None:

@@ -162,6 +162,7 @@ def test_what_is_merged_loses_its_device_too_if_that_would_show_too_few(
     assert {cell: v["uniqueViewers"] for cell, v in cells(settings, store).items()} == {("other", "other"): 6}
 
 
+@pytest.mark.backends("s3")
 def test_metrics_stand_until_the_rows_change(
     fill: Fill, compute: Compute, settings: Settings, store: Store
 ) -> None:
@@ -214,6 +215,7 @@ def test_metrics_outlive_raw_events_and_are_not_computed_from_what_is_left(
     assert before
 
 
+@pytest.mark.backends("s3")
 def test_metrics_are_dropped_after_two_years(
     fill: Fill, compute: Compute, round_: Round, settings: Settings, store: Store, ledger: Ledger
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from export_pipeline.errors import InvalidRequest
+from export_pipeline.errors import InvalidRequest, TransientError
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF, arrow_schema
@@ -93,3 +93,16 @@ def test_an_error_over_a_row_does_not_quote_it(
     with pytest.raises(InvalidRequest, match="Error while it ran") as refused:
         shown(query(settings, store, f"select {sql} from engagement_events"))
     assert row(0)["userId"] not in refused.value.message
+
+
+@pytest.mark.backends("s3")
+@pytest.mark.parametrize("shown", [records, text])
+def test_a_file_that_is_removed_meanwhile_is_told_as_such(
+    settings: Settings, store: Store, shown: Callable[[Any], object]
+) -> None:
+    store.append("engagement_events", [table([row(n) for n in range(10)])], {"batch": "b1"})
+    result = query(settings, store, 'select "eventId" from engagement_events')
+    for path in store.files("engagement_events"):
+        path.unlink()
+    with pytest.raises(TransientError, match="try again"):
+        shown(result)
