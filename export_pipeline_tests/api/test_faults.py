@@ -22,6 +22,7 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.settings import load
 from export_pipeline_tests.api.conftest import Api, Serving
 from export_pipeline_tests.api.test_exports import EXPORT, refused
+from export_pipeline_tests.postgres import Server
 
 LOCKED_SECONDS = 10.0
 HOLDER = """
@@ -149,3 +150,26 @@ def test_a_request_made_again_after_the_server_was_killed_makes_one_job(api: Api
         assert answer.status_code == 202
     found, _, total = Ledger(settings).jobs.list(utc_now())
     assert (total, found[0].id) == (1, answer.json()["data"]["jobId"])
+
+
+@pytest.mark.system
+def test_a_database_server_that_goes_away_is_told_as_503_and_found_again(
+    serving: Serving, tmp_path: Path, database: str, postgres_server: Server
+) -> None:
+    api = serving(tmp_path / "home", database=database)
+    body = {"startDate": api.yesterday, "endDate": api.yesterday}
+    assert api.post(EXPORT, json=body).status_code == 202
+    postgres_server.stop()
+    try:
+        for answer in (api.post(EXPORT, json=body), api.get("/v1/analytics/exports")):
+            assert refused(answer)[:2] == (503, "SERVICE_UNAVAILABLE")
+            assert int(answer.headers["Retry-After"]) > 0
+            assert "127.0.0.1" not in answer.text
+        ready = api.get("/readyz")
+        assert (ready.status_code, set(ready.json()["checks"].values())) == (503, {"failed", "ok"})
+        assert api.get("/healthz").status_code == 200
+    finally:
+        postgres_server.start()
+    assert api.post(EXPORT, json=body).status_code == 202
+    assert api.get("/v1/analytics/exports").json()["meta"]["total"] == 2
+    assert api.get("/readyz").status_code == 200
