@@ -84,7 +84,7 @@ def local(path: AnyPath) -> Path:
     return cast(Path, path)
 
 
-def write(path: UPath, content: bytes, *, absent: bool = False) -> None:
+def write(path: AnyPath, content: bytes, *, absent: bool = False) -> None:
     """Write ``content`` to ``path``, whole or not at all.
 
     Args:
@@ -93,17 +93,17 @@ def write(path: UPath, content: bytes, *, absent: bool = False) -> None:
     Raises:
         FileExistsError: if it is there and must not be.
     """
-    if is_remote(path):
+    if not isinstance(path, Path):
         try:
             path.fs.pipe_file(path.path, content, mode="create" if absent else "overwrite")
         except OSError as error:
-            if absent and error.errno == errno.EINVAL and "pre-conditions" in str(error):
+            if absent and _is_there(error):
                 raise FileExistsError(errno.EEXIST, "it is there already", path.name) from None
             raise
     elif absent:
-        _link_atomically(local(path), content)
+        _link_atomically(path, content)
     else:
-        files.write_atomically(local(path), content)
+        files.write_atomically(path, content)
 
 
 def _link_atomically(path: Path, content: bytes) -> None:
@@ -118,27 +118,35 @@ def _link_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def writing(path: UPath) -> Iterator[BinaryIO]:
+def writing(path: AnyPath, *, absent: bool = False) -> Iterator[BinaryIO]:
     """A new file at ``path``, written in the block from its beginning to its end.
 
     An object appears whole when the block ends, and not at all if it fails; memory holds one part of it.
     A file of this machine is flushed to disk when the block ends; while it is written it can be seen, so
     write it below a folder that nobody reads yet.
+
+    Args:
+        absent: whether no object must be there when the block ends; a file of this machine never may.
+
+    Raises:
+        FileExistsError: if it is there and must not be.
     """
-    if not is_remote(path):
+    if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(local(path), "xb", buffering=0) as file:
+        with open(path, "xb", buffering=0) as file:
             yield cast(BinaryIO, file)
             os.fsync(file.fileno())
         return
-    upload = path.fs.open(path.path, "wb", block_size=PART_BYTES)
+    upload = path.fs.open(path.path, "xb" if absent else "wb", block_size=PART_BYTES)
     try:
         yield cast(BinaryIO, upload)
         upload.close()
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             upload.discard()
         upload.closed = True
+        if absent and _is_there(error):
+            raise FileExistsError(errno.EEXIST, "it is there already", path.name) from None
         raise
 
 
@@ -152,6 +160,10 @@ def bring(made: Path, place: UPath) -> None:
     with open(made, "rb") as file, writing(place) as sent:
         shutil.copyfileobj(file, sent, READ_BYTES)
     made.unlink()
+
+
+def _is_there(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EINVAL and "pre-conditions" in str(error)
 
 
 def remove(path: AnyPath) -> None:
@@ -273,7 +285,7 @@ def part(path: AnyPath, start: int, end: int) -> Iterator[bytes]:
         yield block
 
 
-def flush(path: UPath) -> None:
+def flush(path: AnyPath) -> None:
     """Force a file or folder of this machine to disk; an object that was written is safe already."""
     if not is_remote(path):
         files.flush(local(path))

@@ -8,11 +8,10 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from pathlib import Path
 
 from upath import UPath
 
@@ -21,15 +20,17 @@ from export_pipeline.days import check_range
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.exports.comparing import came_and_went
 from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.exports.looking import Look
 from export_pipeline.exports.making import Made, Sources, Waiting, closed, make_published, seal, workers
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, Replaces, from_json
-from export_pipeline.exports.publishing import room, scratch
+from export_pipeline.exports.publishing import Making, room, scratch
 from export_pipeline.exports.request import ExportRequest, check_data_types, check_format
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.exports.writing import Progress
 from export_pipeline.faults import reach
 from export_pipeline.files import to_json
 from export_pipeline.ledger import Ledger
+from export_pipeline.objects import is_remote
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -142,15 +143,11 @@ def export_day(
         if standing:
             standing = _completed(standing, sources, now)
             return replace(standing, seconds=time.monotonic() - began)
+        version = _Version(request, sources, now)
         with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
-            manifest, final = make_published(
-                made_in,
-                request,
-                sources,
-                progress,
-                lambda folder, made: _seal(folder, made_in, made, sources, now),
-            )
+            manifest = make_published(made_in, request, sources, progress, version.place, version.seal)
             reach(settings, "export.published")
+        final = daily_folder(settings, kind, format, day) / f"v{manifest.version}"
         return DailyExport(manifest, final, created=True, seconds=time.monotonic() - began)
 
 
@@ -233,37 +230,54 @@ def _completed(standing: DailyExport, sources: Sources, now: datetime) -> DailyE
     return replace(standing, manifest=manifest)
 
 
-def _seal(folder: Path, made_in: Path, made: Made, sources: Sources, now: datetime) -> tuple[Manifest, UPath]:
-    request = made.request
-    (data_type,), day, data_version = request.data_types, request.start, made.days[0].data_version
-    partition = daily_folder(sources.settings, data_type, request.format, day)
-    version, replaces = _first_version(sources.ledger, data_type, request.format, day, data_version), None
-    for number in reversed(versions(partition)):
-        try:
-            before = read(partition / f"v{number}", sources.settings)
-        except DamagedData:
-            version = max(version, number)
-            continue
-        if before.days[0].data_version == data_version:
-            version, replaces = number, before.replaces
-        else:
-            version = max(version, number + 1)
-            added, removed = came_and_went(
-                partition / f"v{number}", before, folder, made, sources, made_in / "spill"
-            )
+class _Version:
+    """The version of a partition to be made: its number, and what it replaces."""
+
+    def __init__(self, request: ExportRequest, sources: Sources, now: datetime) -> None:
+        (self._data_type,), self._day, self._format = request.data_types, request.start, request.format
+        self._sources, self._now = sources, now
+        self._partition = daily_folder(sources.settings, self._data_type, self._format, self._day)
+        self._number = 1
+        self._before: Manifest | None = None
+        self._replaced: Replaces | None = None
+
+    def place(self, looks: Mapping[str, Look]) -> UPath:
+        """Where it is to appear; known before a row is read."""
+        data_version = looks[self._data_type].days[self._day].state.version
+        self._before = self._replaced = None
+        self._number = _first_version(
+            self._sources.ledger, self._data_type, self._format, self._day, data_version
+        )
+        for number in reversed(versions(self._partition)):
+            try:
+                before = read(self._partition / f"v{number}", self._sources.settings)
+            except DamagedData:
+                self._number = max(self._number, number)
+                continue
+            if before.days[0].data_version == data_version:
+                self._number, self._replaced = number, before.replaces
+            else:
+                self._number, self._before = max(self._number, number + 1), before
+            break
+        return self._partition / f"v{self._number}"
+
+    def seal(self, place: Making, made: Made) -> Manifest:
+        """Seal what was made there."""
+        replaces = self._replaced
+        if before := self._before:
+            folder = self._partition / f"v{before.version}"
+            added, removed = came_and_went(folder, before, place.folder, made, self._sources, place.spill)
             replaces = Replaces(before.export_id, before.version, added, removed)
-        break
-    manifest = seal(
-        folder,
-        made,
-        export_id=daily_id(data_type, request.format, day, version),
-        kind="daily",
-        version=version,
-        replaces=replaces,
-        sources=sources,
-        now=now,
-    )
-    return manifest, partition / f"v{version}"
+        return seal(
+            place,
+            made,
+            export_id=daily_id(self._data_type, self._format, self._day, self._number),
+            kind="daily",
+            version=self._number,
+            replaces=replaces,
+            sources=self._sources,
+            now=self._now,
+        )
 
 
 def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_version: int) -> int:
@@ -275,10 +289,13 @@ def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_
 
 
 def versions(folder: UPath) -> list[int]:
-    """The numbers of the versions of a partition in its ``folder``, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(found[1]) for path in folder.iterdir() if (found := _VERSION.fullmatch(path.name)))
+    """The numbers of the versions of a partition in its ``folder``, those with a manifest, oldest first."""
+    if is_remote(folder):
+        names = (objects.relative(path, folder) for path, _, _ in objects.files_below(folder))
+        there = {name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")}
+    else:
+        there = {path.parent.name for path in folder.glob(f"v*/{MANIFEST}")}
+    return sorted(int(found[1]) for name in there if (found := _VERSION.fullmatch(name)))
 
 
 def read(path: UPath, settings: Settings) -> Manifest:

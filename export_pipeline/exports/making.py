@@ -5,10 +5,9 @@ counted against that look before anything is published; and that nobody who is e
 """
 
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
@@ -21,19 +20,17 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
 from export_pipeline.exports.cursors import Cursor, signed, together
 from export_pipeline.exports.due import is_closed
-from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.looking import Look, erasures, erasures_now, look, still_kept
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
-from export_pipeline.exports.publishing import publish
+from export_pipeline.exports.publishing import Making, making
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.scanning import FileGone, Scan
 from export_pipeline.exports.spans import RowsChanged
 from export_pipeline.exports.writing import TASKS_A_WORKER, Progress, Shape, write_data_type
 from export_pipeline.faults import reach
-from export_pipeline.files import flush, to_json
 from export_pipeline.ledger import DayState, Ledger
 from export_pipeline.ledger.erasures import ERASE_STORE
-from export_pipeline.objects import AnyPathT
+from export_pipeline.objects import AnyPath
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -42,6 +39,9 @@ PUBLISHING = "publishing"
 """The lock under which exports appear, and under which erasures are counted."""
 Waiting = Callable[[str], Collection[date] | None]
 """The days of a data type for which something landed and waits; None where it could be any day."""
+
+Place = Callable[[Mapping[str, Look]], AnyPath]
+"""Where an export is to appear, by the look at each data type that it is planned by."""
 
 Kept = Callable[[str, date, DayState], KeptDay | None]
 """The daily export that holds all rows of a data type's day in a state, if there is one to take over."""
@@ -87,42 +87,50 @@ def make_published(
     request: ExportRequest,
     sources: Sources,
     progress: Progress | None,
-    finish: Callable[[Path, Made], tuple[Manifest, AnyPathT]],
+    place: Place,
+    finish: Callable[[Making, Made], Manifest],
     kept: Kept | None = None,
-) -> tuple[Manifest, AnyPathT]:
-    """Make the export that ``request`` asks for in ``scratch``, and move it to its place.
+) -> Manifest:
+    """Make the export that ``request`` asks for, and let it appear; its manifest.
 
     It is planned again if people were erased from its days before it appeared.
 
     Args:
-        finish: seals the directory of what was made; gives its manifest and its place.
+        scratch: a directory for what is needed on the way.
+        place: where it is to appear, known before a row is read.
+        finish: seals what was made; gives its manifest.
         kept: see ``make``.
 
     Raises:
         DamagedData, TransientError, StorageFull: see ``make``.
     """
     for _ in range(ATTEMPTS):
-        folder, made = make(scratch, request, sources, progress, kept)
-        manifest, final = finish(folder, made)
-        reach(sources.settings, "export.finished")
-        with sources.ledger.lock(PUBLISHING):
-            if _nobody_erased(made, sources.ledger):
-                publish(folder, final)
-                return manifest, final
-        shutil.rmtree(folder)
+        with make(scratch, request, sources, progress, place, kept) as (making, made):
+            manifest = finish(making, made)
+            reach(sources.settings, "export.finished")
+            with sources.ledger.lock(PUBLISHING):
+                if _nobody_erased(made, sources.ledger):
+                    making.publish()
+                    return manifest
     raise TransientError(f"people were erased from the days asked for {ATTEMPTS} times in a row; try again")
 
 
+@contextmanager
 def make(
     scratch: Path,
     request: ExportRequest,
     sources: Sources,
     progress: Progress | None,
+    place: Place,
     kept: Kept | None = None,
-) -> tuple[Path, Made]:
-    """Write the files that ``request`` asks for, all but the manifest, to a new directory in ``scratch``.
+) -> Iterator[tuple[Making, Made]]:
+    """Write the files that ``request`` asks for, all but the manifest; what was made, to be sealed.
+
+    Nothing of it stays unless it is published before the block ends.
 
     Args:
+        scratch: a directory for what is needed on the way.
+        place: where it is to appear.
         kept: days not to be computed if there is another way; it makes no difference to the bytes.
 
     Raises:
@@ -133,28 +141,29 @@ def make(
     """
     gone: UPath | None = None
     miscounted: str | None = None
-    for attempt in range(ATTEMPTS):
-        folder = scratch / f"attempt-{attempt}"
-        folder.mkdir()
+    for _ in range(ATTEMPTS):
         looks = {name: look(sources.ledger, name, request) for name in request.data_types}
-        try:
-            made = _write(folder, scratch / "spill", request, looks, sources, progress, kept)
-        except FileGone as error:
-            if error.path == gone:
-                raise DamagedData(f"store file {_relative(gone, sources.settings)} is missing") from None
-            gone = error.path
-        except RowsChanged:
-            pass
-        except KeptChanged:
-            kept = None
-        else:
-            reach(sources.settings, "export.written")
-            if all(still_kept(sources.ledger, one) for one in looks.values()):
-                miscounted = _miscounted(made)
-                # Rows that came meanwhile are above the watermark: they belong to the next version.
-                if not miscounted:
-                    return folder, made
-        shutil.rmtree(folder)
+        with ExitStack() as stack:
+            made_at = stack.enter_context(making(sources.settings, scratch, place(looks)))
+            made: Made | None = None
+            try:
+                made = _write(made_at, request, looks, sources, progress, kept)
+            except FileGone as error:
+                if error.path == gone:
+                    raise DamagedData(f"store file {_relative(gone, sources.settings)} is missing") from None
+                gone = error.path
+            except RowsChanged:
+                pass
+            except KeptChanged:
+                kept = None
+            if made:
+                reach(sources.settings, "export.written")
+                if all(still_kept(sources.ledger, one) for one in looks.values()):
+                    miscounted = _miscounted(made)
+                    # Rows that came meanwhile are above the watermark: they belong to the next version.
+                    if not miscounted:
+                        yield made_at, made
+                        return
     if miscounted:
         if sources.ledger.erasures.unfinished_passes(ERASE_STORE):
             raise TransientError("people are being erased from the rows asked for; try again")
@@ -170,8 +179,7 @@ def _nobody_erased(made: Made, ledger: Ledger) -> bool:
 
 
 def _write(
-    folder: Path,
-    spill: Path,
+    place: Making,
     request: ExportRequest,
     looks: dict[str, Look],
     sources: Sources,
@@ -198,14 +206,14 @@ def _write(
                 planned(day),
                 seen.watermark,
                 request.filters,
-                str(spill),
+                str(place.spill),
                 wanted.after,
             )
             for day, wanted in seen.days.items()
             if wanted.rows
         ]
         try:
-            written = write_data_type(folder, data_type, rows, shape, sources.executor, progress)
+            written = write_data_type(place.folder, data_type, rows, shape, sources.executor, progress)
         except DamagedData as error:
             message = error.message.replace(f"{settings.root}{os.sep}", "")
             raise DamagedData(message) from None
@@ -238,7 +246,7 @@ def _relative(path: UPath, settings: Settings) -> str:
 
 
 def seal(
-    folder: Path,
+    place: Making,
     made: Made,
     *,
     export_id: str,
@@ -248,7 +256,7 @@ def seal(
     sources: Sources,
     now: datetime,
 ) -> Manifest:
-    """Write the manifest of what was made, last, and flush the directory to disk."""
+    """Seal what was made with its manifest."""
     request = made.request
     days = made.days
     start, end = request.start, request.end
@@ -276,7 +284,8 @@ def seal(
         cursor=_cursor(made, sources.settings, now),
         since=request.since.texts if request.since else (),
     )
-    write_manifest(sources.settings, folder, manifest)
+    place.seal(manifest)
+    reach(sources.settings, "export.sealed")
     return manifest
 
 
@@ -287,16 +296,6 @@ def _cursor(made: Made, settings: Settings, now: datetime) -> str:
     if request.since:
         return signed(settings, together(request.since.cursors, watermarks, now))
     return signed(settings, Cursor(request.start, request.end, now, watermarks))
-
-
-def write_manifest(settings: Settings, folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of an export, the last of its files, and flush the directory to disk."""
-    with open(folder / MANIFEST, "xb") as file:
-        file.write(to_json(manifest.to_json()))
-        file.flush()
-        os.fsync(file.fileno())
-    flush(folder)
-    reach(settings, "export.sealed")
 
 
 def closed(days: Iterable[DayEntry], sources: Sources, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from export_pipeline.exports.daily import live_daily
 from export_pipeline.exports.layout import MANIFEST, descriptions
 from export_pipeline.exports.making import Kept, Made, Sources, Waiting, make_published, seal, workers
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
-from export_pipeline.exports.publishing import room, scratch
+from export_pipeline.exports.publishing import Making, room, scratch
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.writing import Progress
 from export_pipeline.ledger import DayState, Ledger
@@ -55,9 +55,9 @@ def write_export(
     ):
         sources = Sources(settings, store, ledger, pool, waiting)
 
-        def finish(folder: Path, made: Made) -> tuple[Manifest, Path]:
+        def finish(place: Making, made: Made) -> Manifest:
             manifest = seal(
-                folder,
+                place,
                 made,
                 export_id=export_id,
                 kind="on_demand",
@@ -66,10 +66,11 @@ def write_export(
                 sources=sources,
                 now=now,
             )
-            return manifest, _checked(out, settings, overwrite)
+            _checked(out, settings, overwrite)
+            return manifest
 
         kept = kept_days(settings, request)
-        return make_published(made_in, request, sources, progress, finish, kept)[0]
+        return make_published(made_in, request, sources, progress, lambda _: final, finish, kept)
 
 
 def kept_days(settings: Settings, request: ExportRequest) -> Kept | None:

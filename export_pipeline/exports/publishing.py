@@ -1,7 +1,9 @@
-"""Publishing: a directory made out of sight, and moved to its final name as a whole.
+"""Publishing: where an export is made, and how it appears at its final name as a whole.
 
+On this machine it is made in a scratch directory and moved. In an object store its files are written at their
+final names, and the manifest is put last, if there is none yet: it is what makes a directory an export.
 Owns scratch directories (held by a lock that dies with the process, so that what a dead process left is
-known and swept), and what a failed write means.
+known and swept), what was left at a final name without a manifest, and what a failed write means.
 """
 
 import errno
@@ -9,14 +11,18 @@ import fcntl
 import os
 import shutil
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from export_pipeline.errors import StorageFull
-from export_pipeline.files import flush
-from export_pipeline.locks import confirm
-from export_pipeline.objects import AnyPath, local
+from export_pipeline import locks, objects
+from export_pipeline.errors import StorageFull, TransientError
+from export_pipeline.exports.layout import MANIFEST, descriptions
+from export_pipeline.exports.manifest import Manifest
+from export_pipeline.files import flush, to_json
+from export_pipeline.objects import AnyPath, is_remote, local
+from export_pipeline.settings import Settings
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCK = ".lock"
@@ -76,23 +82,114 @@ def _is(path: Path, descriptor: int) -> bool:
         return False
 
 
-def publish(made: Path, final: AnyPath) -> None:
-    """Move the directory ``made`` to ``final``, replacing what is there; flushed to disk.
+class Making(ABC):
+    """An export that is being made, to appear at ``final``.
 
-    ``made`` lies in a scratch directory on the same file system. Where something is replaced, a
-    process that dies between the two renames leaves nothing at ``final``, never a mixture.
-
-    Raises:
-        TransientError: if a lock that this process holds was lost.
+    Its files, all but the manifest, are written below ``folder``; then it is sealed, and published. ``spill``
+    is a folder of this machine for what does not fit into memory.
     """
-    confirm()
-    final = local(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    flush(made)
-    if final.exists():
-        final.rename(made.with_name(f"{made.name}-replaced"))
-    made.rename(final)
-    flush(final.parent)
+
+    def __init__(self, folder: AnyPath, final: AnyPath, spill: Path) -> None:
+        self.folder, self.final, self.spill = folder, final, spill
+
+    @abstractmethod
+    def seal(self, manifest: Manifest) -> None:
+        """Make all safe but what lets it appear."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Let it appear whole, in place of what was there; it stays when this returns.
+
+        Raises:
+            TransientError: if others wrote or published there meanwhile, or a lock was lost.
+        """
+
+
+@contextmanager
+def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making]:
+    """A place to make the export that is to appear at ``final``; unless it is published, nothing of it stays.
+
+    Args:
+        made_in: a scratch directory, on the same file system as ``final`` if that is of this machine.
+    """
+    spill = made_in / "spill"
+    if not is_remote(final):
+        folder = made_in / f"made-{uuid.uuid4().hex}"
+        folder.mkdir()
+        try:
+            yield _Directory(folder, final, spill)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    with locks.lock(settings, _making_lock(settings, final)):
+        # What is made again was found damaged: without its manifest it is no export any more.
+        objects.remove(final / MANIFEST)
+        _remove_unpublished(final)
+        try:
+            yield _Prefix(final, final, spill)
+        finally:
+            _remove_unpublished(final)
+
+
+def _making_lock(settings: Settings, final: AnyPath) -> str:
+    return f"making-{objects.relative(final, settings.exports).replace('/', '-')}"
+
+
+def _remove_unpublished(final: AnyPath) -> None:
+    """Remove what is at ``final`` in an object store, unless it is an export."""
+    if not (final / MANIFEST).exists():
+        objects.remove(final)
+
+
+class _Directory(Making):
+    """One on this machine."""
+
+    def seal(self, manifest: Manifest) -> None:
+        folder = local(self.folder)
+        with open(folder / MANIFEST, "xb") as file:
+            file.write(to_json(manifest.to_json()))
+            file.flush()
+            os.fsync(file.fileno())
+        flush(folder)
+
+    def publish(self) -> None:
+        """Move the directory; a process that dies between two renames leaves nothing, never a mixture."""
+        locks.confirm()
+        made, final = local(self.folder), local(self.final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            final.rename(made.with_name(f"{made.name}-replaced"))
+        made.rename(final)
+        flush(final.parent)
+
+
+class _Prefix(Making):
+    """One in an object store."""
+
+    _manifest: Manifest
+
+    def seal(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def publish(self) -> None:
+        """Put the manifest: the last word between two makers, whom their locks keep apart before."""
+        locks.confirm()
+        self._check_untouched()
+        written, path = to_json(self._manifest.to_json()), self.final / MANIFEST
+        try:
+            objects.write(path, written, absent=True)
+        except FileExistsError:
+            # A put whose answer was lost is tried again: then it is ours that is there.
+            if path.read_bytes() != written:
+                raise TransientError(f"{self.final} was published by another meanwhile; try again") from None
+
+    def _check_untouched(self) -> None:
+        wanted = {file.name: file.bytes for file in self._manifest.files}
+        for data_type in self._manifest.data_types:
+            wanted |= {name: len(content) for name, content in descriptions(data_type).items()}
+        found = objects.files_below(self.final)
+        if {objects.relative(path, self.final): size for path, size, _ in found} != wanted:
+            raise TransientError(f"others wrote to {self.final} while it was made; try again")
 
 
 @contextmanager

@@ -5,10 +5,10 @@ with its rows is found by ``rows``.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,11 @@ from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.manifest import FileEntry, instant_text
 from export_pipeline.exports.rows import Content, Problem, check
-from export_pipeline.objects import AnyPath, reading
+from export_pipeline.objects import AnyPath, part
 
 BLOCK_BYTES = 1 << 21
 """Of whole rows checked at once. Twice as many gain no time, and several threads hold them at once."""
 
-_READ_BYTES = 1 << 20
 _QUOTE, _NEWLINE = ord('"'), ord("\n")
 
 Longs = npt.NDArray[np.int64]
@@ -38,7 +37,7 @@ class Range:
     ``header``: the file's first bytes are among them.
     """
 
-    path: str
+    path: AnyPath
     data_type: str
     format: str
     compression: str
@@ -49,18 +48,12 @@ class Range:
 
 def read_range(span: Range) -> Content:
     """What a range of a part holds; several can be read side by side."""
-    with open(span.path, "rb") as file:
-        file.seek(span.offset)
-        return _read(span, _limited(file, span.length))
+    return _read(span, _of_range(span.path, span.offset, span.length))
 
 
 def read_part(path: AnyPath, data_type: str, format: str, compression: str) -> Content:
     """What a whole part file holds, in memory bounded by a block."""
-    with reading(path) as file:
-        length = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        whole = Range(str(path), data_type, format, compression, 0, length, header=True)
-        return _read(whole, _limited(file, length))
+    return read_range(Range(path, data_type, format, compression, 0, path.stat().st_size, header=True))
 
 
 def read_rows(pieces: Iterable[bytes], data_type: str, format: str) -> Content:
@@ -100,19 +93,16 @@ def row_blocks(path: AnyPath, data_type: str, format: str, compression: str) -> 
     """
     content = Content()
     try:
-        with reading(path) as file:
-            length = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            chunks = _limited(file, length)
-            plain = _inflated(chunks) if compression == "gzip" else chunks
-            blocks = _blocks(plain, format)
-            if format == "csv":
-                blocks = _without_header(blocks, data_type, content)
-            for block in blocks:
-                if content.problems or (block and not block.endswith(b"\n")):
-                    raise _Unreadable("is not what was published")
-                if block:
-                    yield block
+        chunks = _of_range(path, 0, path.stat().st_size)
+        plain = _inflated(chunks) if compression == "gzip" else chunks
+        blocks = _blocks(plain, format)
+        if format == "csv":
+            blocks = _without_header(blocks, data_type, content)
+        for block in blocks:
+            if content.problems or (block and not block.endswith(b"\n")):
+                raise _Unreadable("is not what was published")
+            if block:
+                yield block
     except _Unreadable as error:
         raise DamagedData(f"{path.name} {error}") from None
 
@@ -129,8 +119,13 @@ def row_ends(content: bytes, format: str) -> Longs:
 
 def digest(path: AnyPath) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
-    with reading(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(path, Path):
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    for piece in part(path, 0, path.stat().st_size):
+        found.update(piece)
+    return found.hexdigest()
 
 
 class _Unreadable(Exception):
@@ -151,10 +146,10 @@ def _read(span: Range, chunks: Iterable[bytes]) -> Content:
     return content
 
 
-def _limited(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length and (chunk := file.read(min(length, _READ_BYTES))):
-        length -= len(chunk)
-        yield chunk
+def _of_range(path: AnyPath, offset: int, length: int) -> Iterator[bytes]:
+    for piece in part(path, offset, offset + length):
+        length -= len(piece)
+        yield piece
     if length:
         raise _Unreadable(f"ends {length} bytes too early")
 

@@ -36,10 +36,10 @@ from export_pipeline.exports.daily import (
 )
 from export_pipeline.exports.editing import Edit, Lines, edited, may_hold
 from export_pipeline.exports.layout import MANIFEST
-from export_pipeline.exports.making import workers, write_manifest
+from export_pipeline.exports.making import workers
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.onefile import one_file_bytes
-from export_pipeline.exports.publishing import publish, room, scratch
+from export_pipeline.exports.publishing import making, room, scratch
 from export_pipeline.exports.readback import digest, row_blocks
 from export_pipeline.exports.request import FORMATS, Filters, check_compression, check_format
 from export_pipeline.exports.scanning import LineScan
@@ -316,15 +316,17 @@ def _rewritten(
     replaced = 0
     days: list[DayEntry] = []
     files: list[FileEntry] = []
-    with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
-        made = made_in / "export"
-        made.mkdir()
+    with (
+        scratch(settings.tmp / "exports", SCRATCH) as made_in,
+        room(settings.exports),
+        making(settings, made_in, final) as place,
+    ):
         for data_type in before.data_types:
             kept = _Kept(made_in, data_type)
             kept.gather(folder, before, edit, executor, shape.ahead)
             removed[data_type] = tuple(kept.removed)
             replaced += kept.replaced
-            written = write_data_type(made, data_type, kept.scans(), shape, executor, None)
+            written = write_data_type(place.folder, data_type, kept.scans(), shape, executor, None)
             files += written.files
             days += [
                 replace(day, data_version=data_version(day), rows=written.days.get(day.date, 0))
@@ -348,8 +350,9 @@ def _rewritten(
         if manifest.row_count != before.row_count - gone:
             raise DamagedData(f"{before.export_id} has {before.row_count} rows, and others were found in it")
         reach(settings, "rewrite.written")
-        write_manifest(settings, made, manifest)
-        publish(made, final)
+        place.seal(manifest)
+        reach(settings, "export.sealed")
+        place.publish()
         reach(settings, "rewrite.published")
     return Rewritten(relative(final, settings.exports), manifest, removed, replaced)
 

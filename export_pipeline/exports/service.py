@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from sqlalchemy.exc import OperationalError
 from upath import UPath
@@ -33,7 +33,7 @@ from export_pipeline.exports.making import Made, Sources, Waiting, make_publishe
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.ondemand import kept_days
 from export_pipeline.exports.onefile import one_file_bytes
-from export_pipeline.exports.publishing import room, scratch, sweep
+from export_pipeline.exports.publishing import Making, room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
@@ -236,9 +236,9 @@ class _Work:
         ):
             sources = Sources(settings, self._store, self._ledger, pool, self._waiting)
 
-            def finish(folder: Path, made: Made) -> tuple[Manifest, UPath]:
+            def finish(place: Making, made: Made) -> Manifest:
                 manifest = seal(
-                    folder,
+                    place,
                     made,
                     export_id=job.id,
                     kind=job.kind,
@@ -248,10 +248,13 @@ class _Work:
                     now=self._clock(),
                 )
                 self._note()
-                return manifest, job_folder(settings, job)
+                return manifest
 
+            final = job_folder(settings, job)
             kept = kept_days(settings, request)
-            manifest, _ = make_published(made_in, request, sources, self._progress, finish, kept)
+            manifest = make_published(
+                made_in, request, sources, self._progress, lambda _: final, finish, kept
+            )
             reach(settings, "job.published")
             return manifest
 

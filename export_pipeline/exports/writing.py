@@ -5,31 +5,29 @@ the export.
 """
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 
+from export_pipeline import objects
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports.assembly import KeptDay, KeptWindow, Piece, pieces, taken_over
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.layout import descriptions, part_name
 from export_pipeline.exports.manifest import FileEntry, instant_text
-from export_pipeline.exports.readback import Range, read_range
+from export_pipeline.exports.readback import Range, digest, read_range, unlike
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, member, spans
-from export_pipeline.exports.verification import differences
 from export_pipeline.exports.windows import plan_day
-from export_pipeline.files import flush
+from export_pipeline.objects import AnyPath, is_remote
 
 TASKS_A_WORKER = 2
 
@@ -60,7 +58,7 @@ class Written:
 
 
 def write_data_type(
-    folder: Path,
+    folder: AnyPath,
     data_type: str,
     days: Iterable[Scan | KeptDay],
     shape: Shape,
@@ -77,11 +75,8 @@ def write_data_type(
         KeptChanged: if a daily export cannot be taken over.
         DamagedData: if a store file cannot be read, or the files read back are not what was written.
     """
-    (folder / data_type).mkdir()
     for name, content in descriptions(data_type).items():
-        with open(folder / name, "xb") as file:
-            file.write(content)
-        flush(folder / name)
+        objects.write(folder / name, content, absent=True)
     with closing(_Parts(folder, data_type, shape, executor)) as parts:
         for windows in in_order(executor, _encoded, _tasks(days, shape, executor), shape.ahead):
             for window in windows:
@@ -89,7 +84,7 @@ def write_data_type(
                 if progress:
                     progress(window.rows)
         written = parts.finish()
-    flush(folder / data_type)
+    objects.flush(folder / data_type)
     return written
 
 
@@ -136,26 +131,28 @@ class _Part:
     """A part file being written, and what is read back of it."""
 
     name: str
-    path: Path
+    path: AnyPath
     size: int = 0
     raw_bytes: int = 0
     rows: int = 0
     first_us: int | None = None
     last_us: int | None = None
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    ranges: list[Future[Content]] = field(default_factory=list)
+    ranges: list[Future[Content] | Range] = field(default_factory=list)
     read_to: int = 0
+    stored: Future[tuple[int, str]] | None = None
 
 
 class _Parts:
     """The part files of a data type, one after the other."""
 
-    def __init__(self, folder: Path, data_type: str, shape: Shape, executor: Executor) -> None:
+    def __init__(self, folder: AnyPath, data_type: str, shape: Shape, executor: Executor) -> None:
         self._folder = folder
         self._data_type = data_type
         self._shape = shape
         self._executor = executor
         self._parts: list[_Part] = []
+        self._open = ExitStack()
         self._begin()
 
     def _begin(self) -> None:
@@ -163,7 +160,7 @@ class _Parts:
         name = part_name(self._data_type, len(self._parts), shape.format, shape.compression)
         self._part = _Part(name, self._folder / name)
         self._parts.append(self._part)
-        self._file = open(self._part.path, "xb", buffering=0)  # noqa: SIM115, closed by _end
+        self._file = self._open.enter_context(objects.writing(self._part.path, absent=True))
         start = header(self._data_type, shape.format)
         if start and shape.compression == "gzip":
             start = member(start)
@@ -205,10 +202,11 @@ class _Parts:
     def _read_back(self) -> None:
         part, shape = self._part, self._shape
         span = Range(
-            str(part.path), self._data_type, shape.format, shape.compression,
+            part.path, self._data_type, shape.format, shape.compression,
             part.read_to, part.size - part.read_to, header=part.read_to == 0,
         )  # fmt: skip
-        part.ranges.append(self._executor.submit(read_range, span))
+        # An object can be read once it is whole.
+        part.ranges.append(span if is_remote(part.path) else self._executor.submit(read_range, span))
         part.read_to = part.size
 
     def _end(self) -> None:
@@ -216,12 +214,16 @@ class _Parts:
             self._append(member(b""))
         if self._part.read_to < self._part.size or not self._part.size:
             self._read_back()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._open.close()
+        part, submit = self._part, self._executor.submit
+        part.ranges = [submit(read_range, each) if isinstance(each, Range) else each for each in part.ranges]
+        if is_remote(part.path):
+            part.stored = submit(_stored, part.path)
 
     def close(self) -> None:
         """Let go of the file being written, whether or not it is whole."""
-        self._file.close()
+        with suppress(_Abandoned):
+            self._open.__exit__(_Abandoned, _Abandoned(), None)
 
     def finish(self) -> Written:
         """End the last part; what was written, once the second reader has found the same."""
@@ -235,6 +237,7 @@ class _Parts:
     def _checked(self, part: _Part, together: Content) -> FileEntry:
         found = Content()
         for future in part.ranges:
+            assert not isinstance(future, Range)
             found.extend(future.result())
         entry = FileEntry(
             part.name,
@@ -245,8 +248,18 @@ class _Parts:
             None if part.first_us is None else instant_text(part.first_us),
             None if part.last_us is None else instant_text(part.last_us),
         )
-        problems = differences(entry, part.path, found)
+        size, sha256 = part.stored.result() if part.stored else _stored(part.path)
+        problems = unlike(entry, size, sha256, found)
         if problems:
             raise DamagedData(f"{part.name} read back: {problems[0]}")
         together.extend(found)
         return entry
+
+
+class _Abandoned(Exception):
+    """A file is not written to its end."""
+
+
+def _stored(path: AnyPath) -> tuple[int, str]:
+    """The bytes of a file, and their SHA-256."""
+    return path.stat().st_size, digest(path)

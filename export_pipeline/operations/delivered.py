@@ -10,9 +10,6 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-
-from upath import UPath
 
 from export_pipeline import locks
 from export_pipeline.days import oldest_kept_day
@@ -23,7 +20,7 @@ from export_pipeline.exports.making import Made, Sources, Waiting, make_publishe
 from export_pipeline.exports.manifest import Manifest, Replaces
 from export_pipeline.exports.ondemand import kept_days
 from export_pipeline.exports.onefile import one_file_bytes
-from export_pipeline.exports.publishing import room, scratch
+from export_pipeline.exports.publishing import Making, room, scratch
 from export_pipeline.exports.service import lock_name, requested
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
@@ -118,10 +115,10 @@ def restate(
         sources = Sources(settings, store, ledger, pool, waiting)
         with scratch(settings.tmp / "exports", SCRATCH) as made_in, room(settings.exports):
 
-            def finish(folder: Path, made: Made) -> tuple[Manifest, UPath]:
-                added, removed = came_and_went(shown, before, folder, made, sources, made_in / "spill")
-                manifest = seal(
-                    folder,
+            def finish(place: Making, made: Made) -> Manifest:
+                added, removed = came_and_went(shown, before, place.folder, made, sources, place.spill)
+                return seal(
+                    place,
                     made,
                     export_id=job_id,
                     kind=job.kind,
@@ -130,10 +127,10 @@ def restate(
                     sources=sources,
                     now=now,
                 )
-                return manifest, shown.with_name(f"{job_id}-v{manifest.version}")
 
+            final = shown.with_name(f"{job_id}-v{before.version + 1}")
             kept = kept_days(settings, request)
-            manifest, final = make_published(made_in, request, sources, None, finish, kept)
+            manifest = make_published(made_in, request, sources, None, lambda _: final, finish, kept)
         reach(settings, "restatement.published")
         assert manifest.replaces is not None
         ledger.jobs.restate(
