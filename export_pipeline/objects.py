@@ -357,7 +357,7 @@ def arrow_filesystem(endpoint: str, region: str) -> "FileSystem":
     )
 
 
-def for_duckdb(connection: duckdb.DuckDBPyConnection, path: UPath) -> None:
+def for_duckdb(connection: duckdb.DuckDBPyConnection, path: AnyPath) -> None:
     """Let ``connection`` read the tree that ``path`` is of, by the text of its files' paths."""
-    if is_remote(path) and not connection.filesystem_is_registered("s3"):
+    if not isinstance(path, Path) and not connection.filesystem_is_registered("s3"):
         connection.register_filesystem(Objects(_arrow_of(path)))

@@ -15,7 +15,7 @@ from export_pipeline.exports.cursors import read_cursor
 from export_pipeline.exports.making import Made, Sources
 from export_pipeline.exports.manifest import FileEntry, Manifest
 from export_pipeline.exports.scanning import FileGone, Scan, reading
-from export_pipeline.objects import AnyPath
+from export_pipeline.objects import AnyPath, for_duckdb
 from export_pipeline.sql import literal
 
 _MEMORY = "256MB"
@@ -82,6 +82,8 @@ def compare(
     new = _event_ids(after, files, manifest.format)
     try:
         with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spill)}) as connection:
+            for_duckdb(connection, before)
+            for_duckdb(connection, after)
             both = connection.execute(
                 f"select count(n.eventId) filter (o.eventId is null), "
                 f"count(o.eventId) filter (n.eventId is null) "

@@ -315,7 +315,7 @@ def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:
     of jobs that have ended. Files whose time is over are the affair of retention."""
     sweep(settings.tmp / "exports", SCRATCH)
     for kind in EXPORTS:
-        for folder in (settings.exports / kind).glob("*"):
+        for folder in objects.inside(settings.exports / kind):
             with suppress(NotFound):
                 if _is_left_over(settings, ledger, folder, now):
                     objects.remove(folder)

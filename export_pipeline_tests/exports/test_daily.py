@@ -26,6 +26,7 @@ def bytes_of(export: DailyExport) -> dict[str, bytes]:
     return {file.name: (export.path / file.name).read_bytes() for file in export.manifest.files}
 
 
+@pytest.mark.backends("s3")
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
 def test_a_day_is_published_under_its_name_with_all_rows(
     land: Land, daily: Daily, settings: Settings, format: str
@@ -102,6 +103,7 @@ def test_exporting_again_finds_that_the_version_stands(land: Land, daily: Daily)
     assert again.path.stat().st_ino == inode
 
 
+@pytest.mark.backends("s3")
 def test_a_damaged_version_is_made_again_with_the_same_bytes(land: Land, daily: Daily) -> None:
     land([row(n) for n in range(10)])
     export = daily()
@@ -135,6 +137,7 @@ def test_late_rows_are_counted_without_reading_the_files_of_the_version_before(
     assert daily().manifest.replaces == Replaces(first.manifest.export_id, 1, 3, 0)
 
 
+@pytest.mark.backends("s3")
 def test_rows_are_compared_where_the_store_does_not_hold_all_of_the_version_before(
     land: Land, daily: Daily
 ) -> None:
@@ -179,6 +182,7 @@ def test_compaction_changes_no_byte(land: Land, daily: Daily, store: Store, sett
     assert bytes_of(daily()) == before
 
 
+@pytest.mark.backends("s3")
 def test_an_open_day_is_marked_and_completed_once_it_has_closed(land: Land, daily: Daily) -> None:
     land([row(1)])
     midnight = at(0) + timedelta(days=1)
@@ -209,6 +213,7 @@ def test_a_day_is_not_complete_without_what_was_taken_in_while_it_was_exported(
     assert (second.rows, second.manifest.version, second.manifest.complete) == (2, 2, True)
 
 
+@pytest.mark.backends("s3")
 def test_exports_of_the_same_day_side_by_side_make_one_version(
     land: Land, daily: Daily, settings: Settings
 ) -> None:
@@ -219,6 +224,7 @@ def test_exports_of_the_same_day_side_by_side_make_one_version(
     assert verify(settings.exports).exports == 1
 
 
+@pytest.mark.backends("s3")
 def test_large_days_are_split_into_parts(land: Land, daily: Daily, settings: Settings) -> None:
     land([row(n) for n in range(100)])
     small = settings.model_copy(update={"part_bytes": 5_000, "window_rows": 10})
