@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from export_pipeline import locks, objects
-from export_pipeline.errors import StorageFull, TransientError
+from export_pipeline.errors import Conflict, StorageFull, TransientError
 from export_pipeline.exports.layout import MANIFEST, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.files import flush, to_json
@@ -26,6 +26,7 @@ from export_pipeline.settings import Settings
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCK = ".lock"
+_DAILY_DEPTH, _JOB_DEPTH = 5, 2
 
 
 @contextmanager
@@ -133,6 +134,33 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
 
 def _making_lock(settings: Settings, final: AnyPath) -> str:
     return f"making-{objects.relative(final, settings.exports).replace('/', '-')}"
+
+
+def sweep_unpublished(settings: Settings) -> tuple[int, int]:
+    """Remove what dead processes left in the object store of exports that never appeared; what a live one
+    makes is left alone.
+
+    Returns:
+        How many files that were, and their bytes.
+    """
+    if not is_remote(settings.exports):
+        return 0, 0
+    sizes: dict[str, dict[str, int]] = {}
+    for path, size, _ in objects.files_below(settings.exports):
+        name = objects.relative(path, settings.exports)
+        depth = _DAILY_DEPTH if name.startswith("daily/") else _JOB_DEPTH
+        if name.count("/") >= depth:
+            *folder, file = name.split("/", depth)
+            sizes.setdefault("/".join(folder), {})[file] = size
+    files = nbytes = 0
+    for folder_name, held in sizes.items():
+        final = settings.exports / folder_name
+        if MANIFEST in held:
+            continue
+        with suppress(Conflict), locks.lock_soon(settings, _making_lock(settings, final), 0):
+            _remove_unpublished(final)
+            files, nbytes = files + len(held), nbytes + sum(held.values())
+    return files, nbytes
 
 
 def _remove_unpublished(final: AnyPath) -> None:

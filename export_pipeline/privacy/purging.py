@@ -19,7 +19,7 @@ from upath import UPath
 from export_pipeline import buckets, objects
 from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.daily import SCRATCH
-from export_pipeline.exports.publishing import sweep
+from export_pipeline.exports.publishing import sweep, sweep_unpublished
 from export_pipeline.exports.service import lock_name
 from export_pipeline.faults import reach
 from export_pipeline.ingest import quarantine
@@ -104,6 +104,7 @@ def count(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -
 
 def _sweep(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> None:
     sweep(settings.tmp / "exports", SCRATCH)
+    sweep_unpublished(settings)
     clear_access(settings, ledger, now)
     # Archives that wait for their place were collected before the store was erased, and are again.
     for folder in made_below(settings).glob("*"):

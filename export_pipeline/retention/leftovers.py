@@ -6,16 +6,20 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from export_pipeline import locks
+from export_pipeline import buckets, locks
 from export_pipeline.exports.daily import SCRATCH
-from export_pipeline.exports.publishing import sweep
+from export_pipeline.exports.publishing import sweep, sweep_unpublished
 from export_pipeline.ingest.batches import SCRATCH as INGEST_SCRATCH
 from export_pipeline.ledger import Ledger
+from export_pipeline.objects import is_remote
 from export_pipeline.retention.items import Item, on_disk, remove
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store, maintenance
 from export_pipeline.store.maintenance import SCRATCH as COMPACTION_SCRATCH
 from export_pipeline.store.tables import ALL_TABLES
+
+_UPLOAD_TIME = timedelta(days=1)
+"""After which an upload that nobody finished is given up."""
 
 
 def sweep_orphans(settings: Settings, store: Store, now: datetime, dry: bool) -> Item:
@@ -41,6 +45,12 @@ def sweep_orphans(settings: Settings, store: Store, now: datetime, dry: bool) ->
     for path, item in before_sweep.items():
         if not path.exists():
             removed += item
+    if is_remote(settings.data):
+        removed += Item(0, *sweep_unpublished(settings))
+        a_day_ago = (datetime.now(UTC) - _UPLOAD_TIME).timestamp()
+        for upload in list(buckets.unfinished(settings.data)):
+            if upload.begun < a_day_ago:
+                buckets.abort(upload)
     return removed
 
 

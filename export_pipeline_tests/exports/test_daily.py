@@ -9,8 +9,11 @@ import pytest
 
 from export_pipeline.errors import InvalidRequest, OutsideRetention
 from export_pipeline.exports import DailyExport, Replaces, live_daily, preview, verify
+from export_pipeline.exports.publishing import sweep_unpublished
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.ledger import Ledger
+from export_pipeline.locks import lock
+from export_pipeline.objects import is_remote, write
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import compact_day
@@ -276,3 +279,26 @@ def test_a_preview_shows_no_id_and_no_free_text(land: Land, daily: Daily, format
     ]  # fmt: skip
     empty = daily(format=format, day=DAY + timedelta(days=1))
     assert list(preview(empty.path, empty.manifest)) == list(frame)
+
+
+@pytest.mark.backends("s3")
+def test_what_a_dead_process_left_of_an_export_is_removed_and_what_appeared_stays(
+    land: Land, daily: Daily, settings: Settings
+) -> None:
+    land([row(1)])
+    live = daily()
+    partition = live.path.parent
+    left = [
+        partition / "v2" / "events" / "part-00000.jsonl.gz",
+        settings.exports / "on_demand" / "exp_1" / "x",
+    ]
+    if not is_remote(settings.exports):  # a directory appears there as a whole
+        assert sweep_unpublished(settings) == (0, 0)
+        return
+    for path in left:
+        write(path, b"12345")
+    with lock(settings, "making-on_demand-exp_1"):
+        assert sweep_unpublished(settings) == (1, 5)
+    assert sweep_unpublished(settings) == (1, 5)
+    assert daily().path == live.path
+    assert export_problems(live.path) == []
