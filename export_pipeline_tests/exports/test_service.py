@@ -176,7 +176,7 @@ def test_a_cancelled_job_is_not_begun(ask: Ask, work: Run, ledger: Ledger) -> No
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.backends("s3", "postgres")
+@pytest.mark.backends("s3")
 def test_a_worker_killed_at_a_stage_is_followed_by_one_that_completes(
     land: Land, ask: Ask, work: Run, settings: Settings, ledger: Ledger, stage: str
 ) -> None:
