@@ -1,13 +1,11 @@
 """The calls under ``/v1/users`` that erase people, and tell how far that is (contract, section 4)."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from export_pipeline import objects
 from export_pipeline.api import documents, user_shapes
 from export_pipeline.api.deployment import deployment
 from export_pipeline.api.envelopes import answer
@@ -15,14 +13,13 @@ from export_pipeline.api.exports import Repeatable
 from export_pipeline.api.repeating import once
 from export_pipeline.api.users import Body, Officer, UserId
 from export_pipeline.days import utc_now
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound
+from export_pipeline.errors import InvalidRequest
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Erasure
 from export_pipeline.ledger.erasures import QUEUED, new_id
 from export_pipeline.ledger.keys import Key
-from export_pipeline.outages import answering
-from export_pipeline.privacy.certificates import kept_at
-from export_pipeline.privacy.requests import MOST_AT_ONCE, request_erasures, shown
+from export_pipeline.privacy.certificates import read
+from export_pipeline.privacy.requests import checked_people, ids_from, request_erasures, shown
 
 router = APIRouter(prefix="/v1/users", tags=["People"])
 
@@ -42,13 +39,10 @@ def erase_many(request: Request, key: Officer, body: Body, repeatable: Repeatabl
     """Queues the erasure of each person and answers at once. It cannot be taken back."""
     if unknown := [name for name in body if name != "userIds"]:
         raise InvalidRequest(f"{len(unknown)} fields are not known; the only field is userIds", field="body")
-    user_ids = body.get("userIds")
-    if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MOST_AT_ONCE:
-        raise InvalidRequest(f"userIds must be a list of 1 to {MOST_AT_ONCE} user ids", field="userIds")
+    people = checked_people(body.get("userIds"))
 
     def make(first: str) -> tuple[int, Any]:
-        ids = [first, *(_following(first, number) for number in range(1, len(user_ids)))]
-        return 202, _made(_request(request, key, user_ids, ids))
+        return 202, _made(_request(request, key, people, ids_from(first, len(people))))
 
     return once(request, key, repeatable, new_id(), make)
 
@@ -82,13 +76,7 @@ def certificate(request: Request, key: Officer, request_id: RequestId) -> Respon
     """The file as it was signed; `export-pipeline users verify-certificate` checks it."""
     here = deployment(request)
     erasure = here.ledger.erasures.get(request_id)
-    if erasure.certificate is None:
-        raise Conflict(f"erasure {erasure.id} is {erasure.state}; only a complete one has a certificate")
-    try:
-        with answering(), objects.reading(kept_at(here.settings, erasure.certificate)) as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise NotFound("the certificate is not there any more", field="requestId") from None
+    content = read(here.settings, erasure)
     named = {"Content-Disposition": f'attachment; filename="{erasure.id}.json"'}
     return Response(content, media_type="application/json", headers=named)
 
@@ -109,11 +97,6 @@ def _request(
 ) -> tuple[Erasure, ...]:
     ledger = deployment(request).ledger
     return request_erasures(ledger, user_ids, now=utc_now(), created_by=key.id, request_ids=ids)
-
-
-def _following(first: str, number: int) -> str:
-    """The id of a further request of one call, the same when the call is made again."""
-    return f"era_{hashlib.sha256(f'{first}:{number}'.encode()).hexdigest()[:24]}"
 
 
 def _made(requests: Sequence[Erasure]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ The person is kept encrypted, and only until the erasure is complete; what stays
 """
 
 import base64
+import builtins
 import json
 import re
 import uuid
@@ -21,6 +22,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select,
 from export_pipeline import secrets
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.suppressions import KEY as HASH_KEY
 from export_pipeline.ledger.suppressions import key_hash
 from export_pipeline.ledger.tables import data_versions, erasure_steps, erasures
@@ -155,6 +157,20 @@ class Erasures:
             raise NotFound(f"there is no {told}", field="requestId")
         return _erasure(row)
 
+    def list(
+        self, states: Sequence[str] = STATES, *, limit: int = 20, cursor: str | None = None
+    ) -> tuple[tuple[Erasure, ...], str | None, int]:
+        """Requests in some states newest first, the cursor of the next page (None on the last), and how many
+        there are.
+
+        Raises:
+            InvalidRequest: naming ``limit`` or ``cursor``.
+        """
+        wanted = [erasures.c.state.in_(tuple(states))]
+        with reading(self._engine) as connection:
+            rows, following, total = read_page(connection, erasures, wanted, limit, cursor)
+        return tuple(map(_erasure, rows)), following, total
+
     def open(self) -> tuple[Erasure, ...]:
         """The requests that are queued or processing, in the order in which they were made."""
         return self._found(erasures.c.state.in_(OPEN))
@@ -163,7 +179,7 @@ class Erasures:
         """The requests that are open, or failed and were fulfilled by no later one, oldest first."""
         return self._found(or_(erasures.c.state.in_(OPEN), erasures.c.person.is_not(None)))
 
-    def unfinished_passes(self, step: str) -> list[str]:
+    def unfinished_passes(self, step: str) -> builtins.list[str]:
         """The passes with a request that is not complete of which a step is not noted, in order."""
         noted = select(erasure_steps.c.pass_id).where(erasure_steps.c.name == step)
         found = self._found(and_(erasures.c.state != COMPLETE, erasures.c.pass_id.not_in(noted)))

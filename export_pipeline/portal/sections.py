@@ -21,6 +21,7 @@ class Section:
 
 SECTIONS = (
     Section("Analytics", (Link("Export data", "/exports"),)),
+    Section("Privacy", (Link("Access and erasure", "/privacy"),)),
     Section(
         "Settings",
         (Link("Data export", "/schedules"), Link("Webhooks", "/webhooks"), Link("API keys", "/keys")),

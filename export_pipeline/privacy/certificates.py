@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from upath import UPath
 
 from export_pipeline import objects, secrets
-from export_pipeline.errors import Conflict, InvalidRequest
+from export_pipeline.errors import Conflict, InvalidRequest, NotFound
 from export_pipeline.files import to_json
+from export_pipeline.ledger import Erasure
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 
 KEY = "certificates"
@@ -47,6 +49,23 @@ def issue(settings: Settings, request_id: str, document: Document) -> UPath:
 def kept_at(settings: Settings, certificate: str) -> UPath:
     """Where a certificate is that the ledger names."""
     return settings.data / certificate
+
+
+def read(settings: Settings, request: Erasure) -> bytes:
+    """The certificate of a request, as it was signed.
+
+    Raises:
+        Conflict: if the request is not complete.
+        NotFound: if the certificate is not there any more.
+        TransientError: if the store does not answer.
+    """
+    if request.certificate is None:
+        raise Conflict(f"erasure {request.id} is {request.state}; only a complete one has a certificate")
+    try:
+        with answering(), objects.reading(kept_at(settings, request.certificate)) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NotFound("the certificate is not there any more", field="requestId") from None
 
 
 def canonical(document: Document) -> bytes:

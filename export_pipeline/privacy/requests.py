@@ -1,10 +1,12 @@
 """Requests to erase people: how they are made, what is told of them, and what they would do."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from export_pipeline.errors import InvalidRequest
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Erasure, Ledger
 from export_pipeline.ledger.erasures import FAILED
@@ -15,6 +17,23 @@ from export_pipeline.privacy.restating import rewritten
 
 MOST_AT_ONCE = 1000
 """People that one call may name."""
+
+
+def checked_people(user_ids: object) -> list[str]:
+    """``user_ids`` as the people that one call names, each once, in the order given.
+
+    Raises:
+        InvalidRequest: naming ``userIds``, never a value.
+    """
+    if not isinstance(user_ids, list | tuple) or not 1 <= len(user_ids) <= MOST_AT_ONCE:
+        raise InvalidRequest(f"userIds must be a list of 1 to {MOST_AT_ONCE} user ids", field="userIds")
+    return list(dict.fromkeys(checked_user_id(each, "userIds") for each in user_ids))
+
+
+def ids_from(first: str, count: int) -> list[str]:
+    """The ids of the requests of one call, beginning with ``first``; the same when it is made again."""
+    more = (hashlib.sha256(f"{first}:{number}".encode()).hexdigest()[:24] for number in range(1, count))
+    return [first, *(f"era_{digest}" for digest in more)]
 
 
 def request_erasures(

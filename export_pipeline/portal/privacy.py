@@ -1,0 +1,253 @@
+"""Privacy: one person's data, handed over or erased.
+
+A user id is shown in one place: the answer to the form in which somebody has just typed it.
+"""
+
+import json
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.exc import IntegrityError
+from starlette.responses import RedirectResponse, Response
+
+from export_pipeline.api.deployment import deployment, signer
+from export_pipeline.days import utc_now
+from export_pipeline.delivery.links import current_link, urls
+from export_pipeline.delivery.published import published
+from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound
+from export_pipeline.ledger import Erasure, Job
+from export_pipeline.ledger.erasures import COMPLETE as ERASED
+from export_pipeline.ledger.erasures import OPEN as BEING_ERASED
+from export_pipeline.ledger.jobs import OPEN, USER
+from export_pipeline.portal.auditing import note
+from export_pipeline.portal.exports import CREATED_BY
+from export_pipeline.portal.forms import Form, form_of
+from export_pipeline.portal.guards import member
+from export_pipeline.portal.pages import code_of, page, to
+from export_pipeline.privacy.asking import request_access
+from export_pipeline.privacy.certificates import deployment_key, problems, read
+from export_pipeline.privacy.foreseeing import foresee
+from export_pipeline.privacy.requests import checked_people, ids_from, request_erasures, shown
+from export_pipeline.sizes import counted
+
+router = APIRouter(prefix="/privacy", dependencies=[Depends(member)])
+
+CONFIRMATION = "ERASE"
+"""What has to be typed before people are erased."""
+_ACCESS_ID = re.compile(r"usr_exp_[0-9a-f]{24}", re.ASCII)
+_ERASURE_ID = re.compile(r"era_[0-9a-f]{24}", re.ASCII)
+_LISTED = 10
+_SOON_DAYS = 7
+_DONE = {"asked": "The requests are queued; each gets a certificate when it is complete."}
+
+GivenForm = Annotated[Form, Depends(form_of)]
+Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
+
+
+@router.get("")
+def show(request: Request, cursor: Cursor = None, erased: Cursor = None, done: str = "") -> Response:
+    """The forms, what is open, and what was done."""
+    return _page(request, Form(), cursor, erased, said=_DONE.get(done, ""))
+
+
+@router.post("/access")
+def ask(request: Request, form: GivenForm) -> Response:
+    """Ask for a person's data. The same form sent twice asks once."""
+    here, now = deployment(request), utc_now()
+    job_id = _given(form, _ACCESS_ID, "usr_exp_")
+    try:
+        if not _is_known(request, job_id):
+            if not form.text("userId"):
+                raise InvalidRequest("Type the id of the person.", field="userId")
+            request_access(
+                here.settings,
+                here.ledger,
+                form.text("userId"),
+                now=now,
+                created_by=CREATED_BY,
+                job_id=job_id,
+            )
+            note(request, "asked for a person's data", job_id)
+    except IntegrityError:
+        pass  # asked for by the same form a moment ago
+    except ExportPipelineError as error:
+        return _page(request, form.told(error), code=code_of(error, is_form=True))
+    return to(request, f"/privacy/access/{job_id}")
+
+
+@router.get("/access/{job_id}")
+def access(request: Request, job_id: str) -> Response:
+    """An access export."""
+    job = _found(request, job_id)
+    return page(request, "access.html", job=job, open=job.state in OPEN, seen=None)
+
+
+@router.get("/access/{job_id}/live")
+def live(request: Request, job_id: str, seen: str = "") -> Response:
+    """What changes of an access export while it is made. ``seen`` is the state that was shown before."""
+    job = _found(request, job_id)
+    return page(request, "access_live.html", job=job, open=job.state in OPEN, seen=seen)
+
+
+@router.get("/access/{job_id}/download")
+def download(request: Request, job_id: str) -> Response:
+    """Goes on to the signed URL of a person's archive."""
+    here, now = deployment(request), utc_now()
+    job = _found(request, job_id)
+    export = published(here.settings, job)
+    leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
+    note(request, "downloaded a person's data", job.id)
+    return RedirectResponse(leads_to.download, 303)
+
+
+@router.post("/erasures/preview")
+def preview(request: Request, form: GivenForm) -> Response:
+    """What erasing the people typed would remove, and the form that confirms it."""
+    return _preview(request, form)
+
+
+@router.post("/erasures")
+def erase(request: Request, form: GivenForm) -> Response:
+    """Queue the erasures, once the word is typed. The same form sent twice asks once."""
+    ledger = deployment(request).ledger
+    first = _given(form, _ERASURE_ID, "era_")
+    if form.text("confirm") != CONFIRMATION:
+        wrong = ExportPipelineError(f"Type {CONFIRMATION} to go on; nothing is erased yet.", field="confirm")
+        return _preview(request, form.told(wrong))
+    try:
+        people = checked_people(form.lines("userIds"))
+        ids = ids_from(first, len(people))
+        made = request_erasures(ledger, people, now=utc_now(), created_by=CREATED_BY, request_ids=ids)
+    except ExportPipelineError as error:
+        return _page(request, form.told(error), code=code_of(error, is_form=True))
+    for each in made:
+        note(request, "asked to erase a person", each.id)
+    return to(request, f"/privacy/erasures/{first}" if len(made) == 1 else "/privacy?done=asked")
+
+
+@router.get("/erasures/{request_id}")
+def erasure(request: Request, request_id: str) -> Response:
+    """A request to erase a person, and what its certificate says."""
+    here, now = deployment(request), utc_now()
+    found = here.ledger.erasures.get(request_id)
+    certificate, wrong = _certificate(request, found)
+    return page(
+        request,
+        "erasure.html",
+        erasure=found,
+        open=found.state in BEING_ERASED,
+        told=shown(here.ledger, found),
+        due=_due(found, now),
+        certificate=certificate,
+        wrong=wrong,
+    )
+
+
+@router.get("/erasures/{request_id}/certificate")
+def certificate(request: Request, request_id: str) -> Response:
+    """The certificate as it was signed."""
+    here = deployment(request)
+    found = here.ledger.erasures.get(request_id)
+    content = read(here.settings, found)
+    note(request, "downloaded a certificate", found.id)
+    named = {"Content-Disposition": f'attachment; filename="{found.id}.json"'}
+    return Response(content, media_type="application/json", headers=named)
+
+
+def _certificate(request: Request, found: Erasure) -> tuple[dict[str, Any] | None, str]:
+    """What the certificate of a request says, None if there is none; and what is wrong with it."""
+    if found.state != ERASED:
+        return None, ""
+    settings = deployment(request).settings
+    try:
+        content = read(settings, found)
+    except NotFound as error:
+        return None, error.message
+    if wrong := problems(content, deployment_key(settings)):
+        return None, "; ".join(wrong)
+    document: dict[str, Any] = json.loads(content)
+    return document, ""
+
+
+def _preview(request: Request, form: Form) -> Response:
+    here = deployment(request)
+    try:
+        if not form.lines("userIds"):
+            raise InvalidRequest("Type the id of at least one person.", field="userIds")
+        people = checked_people(form.lines("userIds"))
+    except ExportPipelineError as error:
+        return _page(request, form.told(error), code=code_of(error, is_form=True))
+    found = foresee(here.settings, here.store, here.ledger, people, utc_now())
+    return page(
+        request,
+        "erase.html",
+        422 if form.errors else 200,
+        form=form,
+        people=[
+            (person, each["rowsRemoved"]) for person, each in zip(people, found["requests"], strict=True)
+        ],
+        found=found,
+        held=any(any(each["rowsRemoved"].values()) for each in found["requests"]),
+        once=_given(form, _ERASURE_ID, "era_"),
+        word=CONFIRMATION,
+    )
+
+
+def _page(
+    request: Request,
+    form: Form,
+    cursor: str | None = None,
+    erased: str | None = None,
+    *,
+    said: str = "",
+    code: int = 200,
+) -> Response:
+    ledger, now = deployment(request).ledger, utc_now()
+    exports, following, _ = ledger.jobs.list(now, limit=_LISTED, cursor=cursor, kinds=[USER])
+    done, following_erased, _ = ledger.erasures.list([ERASED], limit=_LISTED, cursor=erased)
+    waiting = sorted(ledger.erasures.unfulfilled(), key=lambda each: (each.due_at, each.number))
+    return page(
+        request,
+        "privacy.html",
+        code,
+        form=form,
+        once=_given(form, _ACCESS_ID, "usr_exp_"),
+        waiting=[(each, _due(each, now)) for each in waiting],
+        exports=exports,
+        following=following,
+        erased=done,
+        following_erased=following_erased,
+        cursors=(cursor or "", erased or ""),
+        said=said,
+    )
+
+
+def _due(found: Erasure, now: datetime) -> tuple[str, str]:
+    """How long a request has until it is due, and how that looks."""
+    if found.due_at < now:
+        return "late", "bad"
+    days = -((now - found.due_at) // timedelta(days=1))
+    return counted(days, "day"), "warn" if days <= _SOON_DAYS else ""
+
+
+def _given(form: Form, pattern: re.Pattern[str], prefix: str) -> str:
+    """The id that a form gives what it makes; a new one if it gives none."""
+    once = form.text("once")
+    return once if pattern.fullmatch(once) else f"{prefix}{secrets.token_hex(12)}"
+
+
+def _found(request: Request, job_id: str) -> Job:
+    if not _ACCESS_ID.fullmatch(job_id):
+        raise NotFound("there is no such access export; its id begins with usr_exp_", field="jobId")
+    return deployment(request).ledger.jobs.get(job_id, utc_now(), [USER])
+
+
+def _is_known(request: Request, job_id: str) -> bool:
+    try:
+        _found(request, job_id)
+    except NotFound:
+        return False
+    return True

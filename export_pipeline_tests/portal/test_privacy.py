@@ -1,0 +1,130 @@
+"""One person's data handed over and erased in the portal; their id is shown to who typed it, once."""
+
+import io
+import json
+import re
+import zipfile
+
+import httpx
+import pytest
+
+from export_pipeline.days import utc_now
+from export_pipeline.ledger.jobs import USER
+from export_pipeline.privacy.access import Access
+from export_pipeline.privacy.erasing import STEPS, take_step
+from export_pipeline_tests.portal.conftest import Portal, texts
+
+PERSON, SECOND, THIRD = "user_00000002", "user_00000003", "user_00000004"
+SCRIPT = "<script>alert(1)</script>"
+
+
+def ask_for(portal: Portal, user_id: str, **more: str) -> str:
+    answer = portal.post("/privacy/access", userId=user_id, **more)
+    assert answer.status_code == 303, answer.text
+    assert user_id not in answer.headers["location"]
+    return str(answer.headers["location"].rpartition("/")[2])
+
+
+def confirmed(portal: Portal, user_ids: str, **more: str) -> httpx.Response:
+    return portal.post("/privacy/erasures", **{"userIds": user_ids, "confirm": "ERASE", **more})
+
+
+def everywhere(portal: Portal, *paths: str) -> str:
+    """All pages that somebody else may look at."""
+    return "".join(portal.get(path).text for path in ("/privacy", "/activity", "/exports", *paths))
+
+
+def test_a_person_gets_their_data(inside: Portal) -> None:
+    once = "usr_exp_" + "0" * 24
+    job_id = ask_for(inside, PERSON, once=once)
+    assert job_id == ask_for(inside, PERSON, once=once) == once
+    assert "queued" in texts(inside.get(f"/privacy/access/{job_id}"))
+    access = Access(inside.settings, inside.store, inside.ledger)
+    access.collect(job_id)
+    job = access.publish(job_id)
+    page = inside.get(f"/privacy/access/{job_id}")
+    assert "Kept until" in texts(page)
+    assert "is complete" in texts(inside.get(f"/privacy/access/{job_id}/live?seen=processing"))
+    leads_to = inside.get(f"/privacy/access/{job_id}/download").headers["location"]
+    archive = zipfile.ZipFile(io.BytesIO(inside.client.get(leads_to).content))
+    assert json.loads(archive.read("manifest.json"))
+    assert job.rows
+    assert PERSON not in everywhere(inside, f"/privacy/access/{job_id}")
+    noted = [(entry.action, entry.subject) for entry in inside.ledger.audit.list()[0]]
+    assert ("asked for a person's data", job_id) in noted
+    assert ("downloaded a person's data", job_id) in noted
+
+
+def test_the_preview_says_what_would_go_and_changes_nothing(inside: Portal) -> None:
+    before = inside.ledger.erasures.list()[2]
+    page = inside.post("/privacy/erasures/preview", userIds=f"{PERSON}\n{SCRIPT}\n{PERSON}")
+    assert page.status_code == 200
+    assert PERSON in page.text
+    assert SCRIPT not in page.text
+    assert re.search(rf"{PERSON} [1-9]\d* engagement_events", texts(page))
+    assert inside.ledger.erasures.list()[2] == before
+    assert "No rows are held" in texts(inside.post("/privacy/erasures/preview", userIds="nobody_here"))
+
+
+@pytest.mark.parametrize("typed", ["", "erase", "ERASE user_00000004"])
+def test_nothing_is_erased_before_the_word_is_typed(inside: Portal, typed: str) -> None:
+    before = inside.ledger.erasures.list()[2]
+    answer = confirmed(inside, THIRD, confirm=typed)
+    assert answer.status_code == 422
+    assert 'id="confirm-error"' in answer.text
+    assert THIRD in answer.text
+    assert inside.ledger.erasures.list()[2] == before
+
+
+def test_a_person_is_erased_and_the_certificate_says_so(
+    inside: Portal, caplog: pytest.LogCaptureFixture
+) -> None:
+    once = "era_" + "0" * 24
+    for _ in range(2):
+        answer = confirmed(inside, SECOND, once=once)
+        assert answer.headers["location"] == f"/portal/privacy/erasures/{once}"
+    page = texts(inside.get(f"/privacy/erasures/{once}"))
+    assert "queued" in page
+    assert "in 30 days" in page
+    assert once in inside.get("/privacy").text
+    assert inside.get(f"/privacy/erasures/{once}/certificate").status_code == 409
+    for name in STEPS:
+        take_step(inside.settings, inside.store, inside.ledger, once, name, utc_now())
+    page = texts(inside.get(f"/privacy/erasures/{once}"))
+    assert "Its signature is right" in page
+    assert "Matches left 0" in page
+    certificate = inside.get(f"/privacy/erasures/{once}/certificate")
+    assert certificate.json()["requestId"] == once
+    assert SECOND not in everywhere(inside, f"/privacy/erasures/{once}") + caplog.text
+    path = inside.settings.data / (inside.ledger.erasures.get(once).certificate or "")
+    path.write_bytes(certificate.content.replace(b'"matchesLeft": 0', b'"matchesLeft": 1'))
+    broken = texts(inside.get(f"/privacy/erasures/{once}"))
+    assert "signature does not fit" in broken
+    assert "Its signature is right" not in broken
+    path.write_bytes(certificate.content)
+
+
+def test_several_people_are_a_request_each(inside: Portal) -> None:
+    before = inside.ledger.erasures.list()[2]
+    answer = confirmed(inside, "person_a\nperson_b\nperson_a")
+    assert answer.headers["location"] == "/portal/privacy?done=asked"
+    assert inside.ledger.erasures.list()[2] == before + 2
+    assert "person_" not in everywhere(inside)
+
+
+def test_what_is_missing_is_told_at_its_field(inside: Portal) -> None:
+    jobs = inside.ledger.jobs.list(utc_now(), kinds=[USER])[2]
+    answer = inside.post("/privacy/access", userId=" ")
+    assert (answer.status_code, 'id="userId-error"' in answer.text) == (422, True)
+    answer = inside.post("/privacy/erasures/preview", userIds=" \n ")
+    assert (answer.status_code, 'id="userIds-error"' in answer.text) == (422, True)
+    answer = inside.post("/privacy/erasures/preview", userIds="\n".join(f"p{n}" for n in range(1001)))
+    assert (answer.status_code, 'id="userIds-error"' in answer.text) == (422, True)
+    assert inside.ledger.jobs.list(utc_now(), kinds=[USER])[2] == jobs
+
+
+def test_an_id_in_an_address_is_nowhere_found(inside: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    for path in (f"/privacy/access/{PERSON}", f"/privacy/erasures/{PERSON}"):
+        answer = inside.get(path)
+        assert answer.status_code == 404
+        assert PERSON not in answer.text + caplog.text
