@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from export_pipeline.api.deployment import deployment, signer
 from export_pipeline.api.envelopes import STATUS_OF
-from export_pipeline.days import MAX_RANGE_DAYS, oldest_kept_day, utc_now
+from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.delivery.links import current_link, urls
 from export_pipeline.delivery.onefile import one_file_name
 from export_pipeline.delivery.published import published
@@ -123,7 +123,7 @@ def _page(request: Request, form: Form, status: int = 200, cursor: str | None = 
         hint=_hint(form),
         oldest=oldest_kept_day(now, settings.raw_retention_days),
         today=now.date(),
-        most_days=MAX_RANGE_DAYS,
+        kept_days=settings.export_retention_days,
         options=export_form,
         once=once if _ONCE.fullmatch(once) else f"exp_{secrets.token_hex(12)}",
         **_listed(request, cursor),
