@@ -30,6 +30,7 @@ NAMES = (
     "metrics",
     "retention",
     "late",
+    "objects",
     "startup",
 )
 

@@ -107,6 +107,14 @@ def multiplied_day(workdir: Path, base: Input, copies: int) -> Input:
     return _keep(Input(home, base.end, 1, rows))
 
 
+def copied_day(settings: Settings, base: Input) -> int:
+    """Commit the rows of the last day of ``base`` to another deployment; how many they are."""
+    source = parquet(base.files)
+    hours = (midnight(base.end) + timedelta(hours=hour) for hour in range(24))
+    queries = [_moved(source, begin, timedelta(hours=1), timedelta(), "") for begin in hours]
+    return _append(settings, queries, base.end)
+
+
 def many_days(workdir: Path, base: Input, days: int, rows_a_day: int, end: date) -> Input:
     """``days`` days up to ``end``, a day's rows chosen by chance from those of ``base``; a commit a day."""
     home, found = _kept(workdir, f"days-{days}-{rows_a_day}-{end}")

@@ -60,7 +60,7 @@ class ObjectStore:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[ObjectStore]:
+def running(folder: Path, volumes: int = 20) -> Iterator[ObjectStore]:
     """An S3 store that keeps its data below ``folder``, with a bucket ``exports``."""
     identity = {
         "name": "test",
@@ -73,7 +73,7 @@ def running(folder: Path) -> Iterator[ObjectStore]:
     ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], _free_ports(8), strict=True))
     command = [
         _program(), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=64", f"-volume.max={volumes}",
         "-filer=true", "-s3=true",
         "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}",
         *(f"-{name}.port={ports[name]}" for name in names),

@@ -33,6 +33,7 @@ from export_pipeline.databases import CATALOG, address, opening
 from export_pipeline.days import midnight
 from export_pipeline.errors import TransientError
 from export_pipeline.locks import confirm, lock
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, day_column, table_schema
 
@@ -73,7 +74,7 @@ class Store:
 
     def table(self, name: str) -> Table:
         """The Iceberg table ``name``, made on first use, as of now."""
-        with suppress(NoSuchTableError):
+        with answering(), suppress(NoSuchTableError):
             return self._catalog.load_table((NAMESPACE, name))
         with lock(self._settings, _LOCK):
             self._catalog.create_namespace_if_not_exists(NAMESPACE)
@@ -187,7 +188,9 @@ def _within(start: date | None, end: date | None) -> BooleanExpression | str:
 
 
 def _paths(table: Table, tasks: Iterable[FileScanTask]) -> list[UPath]:
-    return [path_of(table, location) for location in sorted(task.file.file_path for task in tasks)]
+    with answering():
+        locations = sorted(task.file.file_path for task in tasks)
+    return [path_of(table, location) for location in locations]
 
 
 class StoreFiles(PyArrowFileIO):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -33,7 +32,7 @@ from export_pipeline_tests.privacy.people import (
     is_withheld,
     links,
 )
-from export_pipeline_tests.rows import NOON, row, table
+from export_pipeline_tests.rows import NOON, in_store, row, table
 
 EVENTS = "engagement_events"
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -68,8 +67,7 @@ def erase_people(settings: Settings, store: Store, ledger: Ledger, *user_ids: st
 
 
 def stored(store: Store) -> list[dict[str, Any]]:
-    tables = [pq.read_table(path, partitioning=None) for path in store.files(EVENTS)]
-    return sorted(pa.concat_tables(tables).to_pylist(), key=lambda r: r["eventId"]) if tables else []
+    return sorted(in_store(store, EVENTS).to_pylist(), key=lambda r: r["eventId"])
 
 
 def states(ledger: Ledger) -> dict[date, tuple[int, int, int]]:
@@ -118,6 +116,7 @@ def test_rows_removed_are_those_shown_and_those_withheld_and_nothing_else_change
         assert {day: state[1] for day, state in states(ledger).items() if state[1]} == dict(counted)
 
 
+@pytest.mark.backends("s3")
 def test_only_the_days_that_change_rise_and_they_rise_once(
     settings: Settings, store: Store, ledger: Ledger
 ) -> None:
@@ -130,15 +129,14 @@ def test_only_the_days_that_change_rise_and_they_rise_once(
     assert states(ledger) == {DAY: (2, 1, 1), next_day.date(): (1, 1, 0)}
 
 
+@pytest.mark.backends("s3")
 def test_the_links_of_a_person_go_and_the_device_is_forgotten(
     settings: Settings, store: Store, ledger: Ledger
 ) -> None:
     linked = [("user_a", "device-of-a"), ("user_a", "device-shared"), ("user_b", "device-shared")]
     link(settings, store, ledger, linked)
     erase_people(settings, store, ledger, "user_a")
-    rows = [
-        r for path in store.files("device_links") for r in pq.read_table(path, partitioning=None).to_pylist()
-    ]
+    rows = in_store(store, "device_links").to_pylist()
     assert [(r["userId"], r["deviceId"]) for r in rows] == [("user_b", "device-shared")]
 
 
