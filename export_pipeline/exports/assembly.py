@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from itertools import pairwise
-from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from export_pipeline.exports.readback import row_ends
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content, Key, check
 from export_pipeline.exports.spans import LARGEST_BYTES, EncodedWindow
+from export_pipeline.objects import AnyPath, part, reading
 
 _GZIP = 31
 _READ_BYTES = 1 << 20
@@ -41,7 +41,7 @@ class KeptDay:
     data_type: str
     day: date
     format: Format
-    folder: str
+    folder: AnyPath
     files: tuple[FileEntry, ...]
 
 
@@ -49,7 +49,7 @@ class KeptDay:
 class Piece:
     """A window in a file of a daily export: where its gzip member lies, and what is in it."""
 
-    path: str
+    path: AnyPath
     day: date
     offset: int
     length: int
@@ -97,7 +97,7 @@ def _cut_alike(found: Sequence[Piece], window_rows: int) -> bool:
 
 
 def _pieces_of(kept: KeptDay, file: FileEntry) -> Iterator[Piece]:
-    path = Path(kept.folder, file.name)
+    path = kept.folder / file.name
     start = header(kept.data_type, kept.format)
     for number, (offset, packed, raw) in enumerate(_members(path, file.sha256)):
         if number == 0 and start:
@@ -105,16 +105,16 @@ def _pieces_of(kept: KeptDay, file: FileEntry) -> Iterator[Piece]:
                 raise KeptChanged
             continue
         rows, first, last = _ends(raw, kept)
-        yield Piece(str(path), kept.day, offset, len(packed), zlib.crc32(packed), len(raw), rows, first, last)
+        yield Piece(path, kept.day, offset, len(packed), zlib.crc32(packed), len(raw), rows, first, last)
 
 
-def _members(path: Path, expected: str) -> Iterator[tuple[int, bytes, bytes]]:
+def _members(path: AnyPath, expected: str) -> Iterator[tuple[int, bytes, bytes]]:
     """The gzip members of a file: offset, bytes, and content; at the end, that the file's hash is right."""
     digest = sha256()
     offset, packed, raw = 0, bytearray(), bytearray()
     member = None
     try:
-        with open(path, "rb") as file:
+        with reading(path) as file:
             while chunk := file.read(_READ_BYTES):
                 digest.update(chunk)
                 while chunk:
@@ -153,9 +153,7 @@ def taken_over(piece: Piece, compression: Compression) -> KeptWindow:
         KeptChanged: if they are not there any more.
     """
     try:
-        with open(piece.path, "rb") as file:
-            file.seek(piece.offset)
-            content = file.read(piece.length)
+        content = b"".join(part(piece.path, piece.offset, piece.offset + piece.length))
     except OSError:
         raise KeptChanged from None
     if zlib.crc32(content) != piece.checksum:

@@ -85,7 +85,7 @@ def kept_days(settings: Settings, request: ExportRequest) -> Kept | None:
             return None
         if live is None or (live.data_version, live.rows) != (state.version, state.rows):
             return None
-        return KeptDay(data_type, day, request.format, str(live.path), live.manifest.files)
+        return KeptDay(data_type, day, request.format, live.path, live.manifest.files)
 
     return kept
 
