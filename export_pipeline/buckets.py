@@ -64,13 +64,9 @@ def listed(folder: UPath, *, deep: bool = True) -> Iterator[Found]:
 
 
 def names(folder: UPath) -> list[str]:
-    """What lies directly in ``folder``, objects and folders, by name and in order."""
-    prefix = _prefix(folder)
-    found: set[str] = set()
-    for page in _pages(folder, "list_objects_v2", "ContinuationToken", Prefix=prefix, Delimiter="/"):
-        found |= {each["Key"].removeprefix(prefix) for each in page.get("Contents", ())}
-        found |= {each["Prefix"].removeprefix(prefix).rstrip("/") for each in page.get("CommonPrefixes", ())}
-    return sorted(found - {""})
+    """What lies directly in ``folder``, objects and folders that hold some, by name and in order."""
+    # Not by a delimiter: a store may go on telling of folders of which all objects were removed.
+    return sorted({found.name.partition("/")[0] for found in listed(folder)})
 
 
 def delete(paths: Iterable[UPath]) -> None:

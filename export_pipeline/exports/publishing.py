@@ -126,10 +126,13 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
         # What is made again was found damaged: without its manifest it is no export any more.
         objects.remove(final / MANIFEST)
         _remove_unpublished(final)
+        attempt = made_in / f"made-{uuid.uuid4().hex}"
+        attempt.mkdir()  # an erasure waits for those that were begun before it
         try:
             yield _Prefix(final, final, spill)
         finally:
             _remove_unpublished(final)
+            attempt.rmdir()
 
 
 def _making_lock(settings: Settings, final: AnyPath) -> str:

@@ -65,6 +65,19 @@ def three_days(per_day: int) -> list[dict[str, Any]]:
 def test_assembled_mixed_and_computed_exports_are_the_same_bytes(
     settings: Settings, tmp_path: Path, window_rows: int, part_bytes: int, format: str, compression: str
 ) -> None:
+    try_assembling(settings, tmp_path, window_rows, part_bytes, format, compression)
+
+
+@pytest.mark.backends("s3")
+def test_what_is_assembled_from_parts_of_several_days_is_what_is_computed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    try_assembling(settings, tmp_path, 20, 1 << 14, "csv", "gzip")
+
+
+def try_assembling(
+    settings: Settings, tmp_path: Path, window_rows: int, part_bytes: int, format: str, compression: str
+) -> None:
     settings = settings.model_copy(update={"window_rows": window_rows, "part_bytes": part_bytes})
     store, ledger = Store(settings), Ledger(settings)
     land_rows(store, ledger, three_days(40), "events")
@@ -87,7 +100,7 @@ def without_store_files(store: Store) -> None:
     """Take the rows away, so that an export that would need them fails."""
     for table in ("engagement_events", "quality_events"):
         for path in store.files(table):
-            Path(path).unlink()
+            path.unlink()
 
 
 @given(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports import DailyExport, Manifest, daily_folder, export_day, verify
@@ -21,6 +22,7 @@ from export_pipeline.exports.rewriting import Rewritten, rewrite_all, rewrite_da
 from export_pipeline.exports.service import clear, lock_name, request_export, run_job
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
+from export_pipeline.objects import inside
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
@@ -100,10 +102,13 @@ def without(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 class Home:
     """A deployment whose windows and parts are small, and its rows."""
 
-    def __init__(self, folder: Path, rows: Sequence[Mapping[str, Any]], *types: str) -> None:
+    def __init__(
+        self, where: Path | Mapping[str, str], rows: Sequence[Mapping[str, Any]], *types: str
+    ) -> None:
+        place = {"EXPORT_PIPELINE_HOME": str(where)} if isinstance(where, Path) else where
         self.settings = load(
             {
-                "EXPORT_PIPELINE_HOME": str(folder),
+                **place,
                 "EXPORT_PIPELINE_WORKERS": "2",
                 "EXPORT_PIPELINE_WINDOW_ROWS": "13",
                 "EXPORT_PIPELINE_PART_BYTES": "4096",
@@ -124,7 +129,7 @@ class Home:
         job = request_export(self.settings, self.store, self.ledger, asked, now=NOW, created_by="command")
         return run_job(self.settings, self.store, self.ledger, job.id, 1, clock=lambda: NOW)
 
-    def shown(self, job_id: str) -> Path:
+    def shown(self, job_id: str) -> UPath:
         return self.settings.exports / str(self.ledger.jobs.get(job_id, NOW).path)
 
     def rewrite_daily(self, format: str = "jsonl", edit: Edit | None = None) -> Rewritten | None:
@@ -139,11 +144,11 @@ class Home:
         return list(rewrite_all(self.settings, self.ledger, edit_of(), raised, now=LATER))
 
 
-def parts(folder: Path) -> dict[str, bytes]:
+def parts(folder: Path | UPath) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("part-*"))}
 
 
-def manifest_of(folder: Path) -> Manifest:
+def manifest_of(folder: Path | UPath) -> Manifest:
     return from_json(json.loads((folder / "manifest.json").read_bytes()))
 
 
@@ -225,8 +230,9 @@ def test_rows_go_whatever_the_id_looks_like(tmp_path: Path, format: str, user: s
     assert verify(home.settings.exports).problems == ()
 
 
-def test_every_export_is_found_and_the_job_list_shows_the_new_files(tmp_path: Path) -> None:
-    home = Home(tmp_path, of_everybody())
+@pytest.mark.backends("s3")
+def test_every_export_is_found_and_the_job_list_shows_the_new_files(environment: dict[str, str]) -> None:
+    home = Home(environment, of_everybody())
     for format in ("jsonl", "csv"):
         home.daily(format)
     job = home.job(format="csv", dataTypes=["ads", "events"])
@@ -243,7 +249,8 @@ def test_every_export_is_found_and_the_job_list_shows_the_new_files(tmp_path: Pa
     assert now.bytes < job.bytes
     assert home.rewrite_all() == []
     clear(home.settings, home.ledger, LATER)
-    assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
+    assert verify(home.settings.exports).problems == ()
+    assert [path.name for path in inside(home.settings.exports / "on_demand")] == [f"{job.id}-v2"]
 
 
 def test_files_being_made_again_are_left_alone_until_it_is_said_which_are_shown(tmp_path: Path) -> None:
@@ -299,9 +306,12 @@ def _rewrite(settings: Settings, point: str) -> None:
         reach(settings, "told")
 
 
+@pytest.mark.backends("s3")
 @pytest.mark.parametrize("point", ["rewrite.written", "rewrite.published", "rewrite.shown", "told"])
-def test_a_rewriting_that_was_killed_is_put_right_and_told_by_another(tmp_path: Path, point: str) -> None:
-    home = Home(tmp_path, rows := of_everybody())
+def test_a_rewriting_that_was_killed_is_put_right_and_told_by_another(
+    environment: dict[str, str], point: str
+) -> None:
+    home = Home(environment, rows := of_everybody())
     job = home.job()
     expected = {f"on_demand/{job.id}-v2"}
     if point != "rewrite.shown":
@@ -317,10 +327,10 @@ def test_a_rewriting_that_was_killed_is_put_right_and_told_by_another(tmp_path: 
     gone = {each["eventId"] for each in rows} - {each["eventId"] for each in without(rows)}
     assert [set(each.removed["events"]) for each in done] == [gone] * len(expected)
     assert len({each.replaced for each in done}) == 1
-    assert [path.name for path in (home.settings.exports / "on_demand").iterdir()] == [f"{job.id}-v2"]
+    assert [path.name for path in inside(home.settings.exports / "on_demand")] == [f"{job.id}-v2"]
     assert manifest_of(home.shown(job.id)).row_count == len(without(rows))
-    for folder in (home.settings.exports / "daily" / "events" / "jsonl").glob("*"):
-        assert [path.name for path in folder.iterdir()] == ["v2"]
+    for folder in inside(home.settings.exports / "daily" / "events" / "jsonl"):
+        assert [path.name for path in inside(folder)] == ["v2"]
     assert verify(home.settings.exports).problems == ()
     assert list((home.settings.tmp / "exports").iterdir()) == []
     assert home.rewrite_all() == []
