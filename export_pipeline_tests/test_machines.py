@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from export_pipeline.errors import Conflict, DamagedData, TransientError
-from export_pipeline.exports.publishing import publish
+from export_pipeline.exports.publishing import making
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import NewJob
 from export_pipeline.locks import confirm, is_held, lock, lock_soon
@@ -111,17 +111,20 @@ def test_who_loses_a_lock_is_told_before_anything_is_published(
 ) -> None:
     store = Store(settings)
     store.table(EVENTS)
-    (tmp_path / "made").mkdir()
+    final = settings.data / "exports" / "final"
     with pytest.raises(TransientError, match="held the lock x broke"), lock(settings, "x"):  # noqa: PT012
         confirm()
         assert postgres_server.end_sessions(name_of(database), LOCKS)
         with lock_soon(other, "x", 10):
-            with pytest.raises(TransientError, match="held the lock x broke"):
-                publish(tmp_path / "made", tmp_path / "final")
+            with (
+                making(settings, tmp_path, final) as made,
+                pytest.raises(TransientError, match="held the lock x broke"),
+            ):
+                made.publish()
             with pytest.raises(TransientError, match="held the lock x broke"):
                 store.append(EVENTS, [table([row(1)])], {"batch": "b1"})
     confirm()
-    assert not (tmp_path / "final").exists()
+    assert not final.exists()
     assert store.files(EVENTS) == []
 
 
