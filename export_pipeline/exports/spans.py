@@ -19,7 +19,7 @@ from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.scanning import Scan, reading
 from export_pipeline.exports.windows import Window
 
-SPAN_WINDOWS: Mapping[Format, int] = {"jsonl": 2, "csv": 3}
+SPAN_WINDOWS: Mapping[Format, int] = {"jsonl": 2, "csv": 2}
 """Windows read together; no part of the bytes. More would decode row groups and, for CSV, plan queries
 fewer times, and hold more rows in memory."""
 
@@ -29,6 +29,9 @@ LARGEST_BYTES = 1 << 26
 _LEVEL = 1
 _GZIP = 31
 _local = threading.local()
+
+# Arrow's own pools keep what a span has let go of, in every thread that let it go.
+pa.set_memory_pool(pa.system_memory_pool())
 
 Longs = npt.NDArray[np.int64]
 
