@@ -38,7 +38,7 @@ def python_calls(folder: Path, format: Format, rows: int) -> int:
         (task,) = spans(scan, plan_day(scan, rows).windows, format, "gzip")
         (window,) = encode(task)
         part.write_bytes(b"".join(window.content))
-        read = Range(str(part), "events", format, "gzip", 0, part.stat().st_size, header=False)
+        read = Range(part, "events", format, "gzip", 0, part.stat().st_size, header=False)
         found = read_range(read)
     finally:
         sys.setprofile(None)
