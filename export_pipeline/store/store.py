@@ -31,9 +31,9 @@ from export_pipeline import objects
 from export_pipeline.ahead import ahead
 from export_pipeline.databases import CATALOG, address, opening
 from export_pipeline.days import midnight
-from export_pipeline.errors import TransientError
+from export_pipeline.errors import InvalidSetting, TransientError
 from export_pipeline.locks import confirm, lock
-from export_pipeline.outages import answering
+from export_pipeline.outages import FIELD, answering
 from export_pipeline.settings import Settings
 from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, day_column, table_schema
 
@@ -75,10 +75,23 @@ class Store:
     def table(self, name: str) -> Table:
         """The Iceberg table ``name``, made on first use, as of now."""
         with answering(), suppress(NoSuchTableError):
-            return self._catalog.load_table((NAMESPACE, name))
+            found = self._catalog.load_table((NAMESPACE, name))
+            self._check_place(found)
+            return found
         with lock(self._settings, _LOCK):
             self._catalog.create_namespace_if_not_exists(NAMESPACE)
             return self._create(name)
+
+    def _check_place(self, table: Table) -> None:
+        lies, place = table.location(), self._settings.store
+        if objects.is_remote(place) != lies.startswith("s3://") or (
+            objects.is_remote(place) and not lies.startswith(f"{place}/")
+        ):
+            raise InvalidSetting(
+                f"{FIELD} is {self._settings.object_store!r}; it must be what it was when the tables were "
+                f"made, which lie in {lies.removeprefix('file://')}",
+                field=FIELD,
+            )
 
     def _create(self, name: str) -> Table:
         catalog = self._catalog
@@ -210,6 +223,8 @@ def path_of(table: Table, location: str) -> UPath:
 def flush_commit(table: Table) -> None:
     """Force the newest commit of ``table`` to disk."""
     # The ledger is told next, and what it says must survive a power cut.
+    if objects.is_remote(path_of(table, table.metadata_location)):
+        return
     snapshot = table.current_snapshot()
     assert snapshot is not None
     written = [table.metadata_location, snapshot.manifest_list] + [

@@ -225,6 +225,7 @@ def test_the_first_of_two_lines_with_an_event_id_wins(settings: Settings, take: 
     assert [row["userId"] for row in stored(store)] == ["first"]
 
 
+@pytest.mark.backends("s3")
 def test_an_event_id_is_a_duplicate_on_any_day_that_the_batch_touches(take: Take, store: Store) -> None:
     yesterday, today = "2026-02-03T10:00:00Z", "2026-02-04T10:00:00Z"
     take(line(eventId="e", timestamp=yesterday))

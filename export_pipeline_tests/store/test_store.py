@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export_pipeline.settings import Settings
+from export_pipeline.errors import InvalidSetting
+from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
 from export_pipeline.store.tables import ROW_GROUP_ROWS, TABLE_OF, arrow_schema
 from export_pipeline_tests.rows import NOON, in_store, row, table
@@ -127,3 +128,10 @@ def test_files_of_tables_stay_under_a_root_with_any_name(tmp_path: Path) -> None
     assert read(store).num_rows == 1
     assert all(Path(path).is_relative_to(settings.store) for path in store.files(EVENTS))
     assert list(tmp_path.iterdir()) == [settings.root]
+
+
+def test_tables_that_lie_elsewhere_are_told_by_the_setting(environment: dict[str, str], store: Store) -> None:
+    store.append(EVENTS, [table([row(1)])], {"batch": "b1"})
+    moved = load(environment | {"EXPORT_PIPELINE_OBJECT_STORE": "s3://bucket/prefix"})
+    with pytest.raises(InvalidSetting, match="EXPORT_PIPELINE_OBJECT_STORE is 's3://bucket/prefix'"):
+        Store(moved).files(EVENTS)
