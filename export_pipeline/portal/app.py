@@ -16,12 +16,23 @@ from starlette.staticfiles import StaticFiles
 from export_pipeline.api.envelopes import STATUS_OF, request_id
 from export_pipeline.api.rates import RateLimiter
 from export_pipeline.errors import ExportPipelineError, TransientError
-from export_pipeline.portal import activity, exports, home, keys, login, privacy, schedules, status, webhooks
+from export_pipeline.portal import (
+    activity,
+    exports,
+    home,
+    keys,
+    login,
+    overview,
+    privacy,
+    schedules,
+    status,
+    webhooks,
+)
 from export_pipeline.portal.guards import LoginNeeded
 from export_pipeline.portal.headers import Headers
 from export_pipeline.portal.pages import PREFIX, error_page, to_login
 
-MODULES = (login, home, exports, privacy, schedules, webhooks, keys, status, activity)
+MODULES = (login, home, exports, overview, privacy, schedules, webhooks, keys, status, activity)
 STATIC = Path(__file__).parent / "static"
 _LOG = logging.getLogger("export_pipeline.portal")
 

@@ -20,7 +20,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("Analytics", (Link("Export data", "/exports"),)),
+    Section("Analytics", (Link("Export data", "/exports"), Link("Overview", "/overview"))),
     Section("Privacy", (Link("Access and erasure", "/privacy"),)),
     Section(
         "Settings",

@@ -57,12 +57,14 @@ class DayMetrics:
 
 @dataclass(frozen=True)
 class DayTotals:
-    """A day over all cells; a rate is None where nothing was played."""
+    """A day over all cells; a rate is None where nothing was played, ``watch_time`` is in seconds."""
 
     day: date
     plays: int
     completion_rate: float | None
     rebuffer_rate: float | None
+    watch_time: float
+    ad_clicks: int
 
 
 def compute_day(
@@ -181,7 +183,8 @@ def totals(store: Store, last: date, days: int = SHOWN_DAYS) -> list[DayTotals]:
     rows = _read(
         store,
         "select date, sum(plays)::bigint, sum(completions) / nullif(sum(plays), 0), "
-        "sum(rebuffers) / nullif(sum(plays), 0) from {cells} "
+        "sum(rebuffers) / nullif(sum(plays), 0), coalesce(sum(watchTime), 0)::double, "
+        "coalesce(sum(adClicks), 0)::bigint from {cells} "
         f"where date between {literal(str(first))} and {literal(str(last))} group by date order by date",
     )
     return [DayTotals(*row) for row in rows]

@@ -249,11 +249,15 @@ def test_totals_and_top_contents_are_sums_over_cells(
     rows = [play("a", f"u{n}", device) for n in range(6) for device in ("ios", "web")]
     rows += [play("b", f"u{n}") for n in range(7)]
     rows += [{**play("b", f"u{n}"), "event": "completion", "eventId": f"c{n}"} for n in range(7)]
+    rows += [{**rows[-1], "eventId": "long", "contentId": "a", "data": '{"watchTime": 90.5}'}]
     land_rows(store, ledger, rows, "events")
+    clicks = [{**play("a", f"u{n}"), "event": "click", "eventId": f"k{n}"} for n in range(3)]
+    land_rows(store, ledger, clicks, "ads")
     compute()
     [day] = totals(store, DAY)
+    assert (day.watch_time, day.ad_clicks) == (90.5, 3)
     assert (day.day, day.plays, day.rebuffer_rate) == (DAY, 19, 0)
-    assert day.completion_rate == pytest.approx(7 / 19)
+    assert day.completion_rate == pytest.approx(8 / 19)
     assert [(content, plays) for content, plays, *_ in top_contents(store, DAY)] == [("a", 12), ("b", 7)]
 
 

@@ -1,0 +1,105 @@
+"""Analytics → Overview: the daily metrics as charts, tables and CSV."""
+
+import csv
+import io
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from export_pipeline.api.deployment import deployment
+from export_pipeline.days import days_between, parse_day, utc_now
+from export_pipeline.errors import ExportPipelineError, InvalidRequest
+from export_pipeline.portal.auditing import note
+from export_pipeline.portal.charts import QUANTITIES, chart
+from export_pipeline.portal.forms import Form
+from export_pipeline.portal.guards import member
+from export_pipeline.portal.pages import code_of, page
+from export_pipeline.retention.metrics import SHOWN_DAYS, totals
+
+router = APIRouter(prefix="/overview", dependencies=[Depends(member)])
+
+MOST_DAYS = 92
+"""Days that one page shows."""
+_QUICK = (7, SHOWN_DAYS, 90)
+_HEADER = ("date", *(quantity.name for quantity in QUANTITIES))
+
+
+@router.get("")
+def show(request: Request, startDate: str = "", endDate: str = "") -> Response:
+    """Charts of a range of days; default: the last thirty that have metrics."""
+    held = deployment(request).ledger.keeping.metrics()
+    given = {name: text for name, text in (("startDate", startDate), ("endDate", endDate)) if text}
+    form, code = Form(), 200
+    first, last = _usual(held)
+    try:
+        first, last = _range(given, first, last)
+    except ExportPipelineError as error:
+        form, code = form.told(error), code_of(error, is_form=True)
+    values = {**{name: [text] for name, text in given.items()}}
+    form = Form({"startDate": [str(first)], "endDate": [str(last)], **values}, form.errors)
+    days = list(days_between(first, last))
+    found = totals(deployment(request).store, last, len(days)) if held else []
+    return page(
+        request,
+        "overview.html",
+        code,
+        form=form,
+        first=first,
+        last=last,
+        most=MOST_DAYS,
+        charts=[chart(quantity, days, found) for quantity in QUANTITIES],
+        found=found,
+        held=held,
+        newest=max(held, default=None),
+        quick=_shortcuts(held),
+        delay=deployment(request).settings.close_delay,
+    )
+
+
+@router.get("/metrics.csv")
+def download(request: Request, startDate: str = "", endDate: str = "") -> Response:
+    """The numbers behind the charts of a range."""
+    here = deployment(request)
+    given = {name: text for name, text in (("startDate", startDate), ("endDate", endDate)) if text}
+    first, last = _range(given, *_usual(here.ledger.keeping.metrics()))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_HEADER)
+    for total in totals(here.store, last, (last - first).days + 1):
+        values = (quantity.of(total) for quantity in QUANTITIES)
+        rows.writerow([total.day, *("" if value is None else value for value in values)])
+    note(request, "downloaded daily metrics")
+    named = {"Content-Disposition": f'attachment; filename="metrics_{first}_{last}.csv"'}
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=named)
+
+
+def _usual(held: Mapping[date, Any]) -> tuple[date, date]:
+    last = max(held, default=utc_now().date() - timedelta(days=1))
+    return last - timedelta(days=SHOWN_DAYS - 1), last
+
+
+def _range(given: Mapping[str, str], first: date, last: date) -> tuple[date, date]:
+    """The days given; what is not given is as it usually is.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    try:
+        last = parse_day(given["endDate"], "endDate") if "endDate" in given else last
+        first = parse_day(given["startDate"], "startDate") if "startDate" in given else min(first, last)
+    except InvalidRequest as error:
+        raise InvalidRequest("Choose a day.", field=error.field) from None
+    if last < first:
+        raise InvalidRequest("The last day is before the first.", field="endDate")
+    if (last - first).days >= MOST_DAYS:
+        raise InvalidRequest(f"Choose at most {MOST_DAYS} days, both included.", field="endDate")
+    return first, last
+
+
+def _shortcuts(held: Mapping[date, Any]) -> list[tuple[int, date, date]]:
+    """Ranges up to the last day with metrics: how many days, the first and the last."""
+    _, last = _usual(held)
+    return [(days, last - timedelta(days=days - 1), last) for days in _QUICK]
