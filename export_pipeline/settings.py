@@ -85,6 +85,11 @@ class Settings(BaseModel):
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Threads that make windows"
     )
+    scheduler: str = Field(
+        "",
+        pattern=r"^((tcp|tls)://[^/?#\s]+:[0-9]+)?$",
+        description="A Dask scheduler whose workers make windows instead, such as tcp://10.0.0.5:8786",
+    )
     window_rows: int = Field(
         50_000, ge=1, le=10_000_000, description="Rows aimed at in a window, the unit of work of an export"
     )

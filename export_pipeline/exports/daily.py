@@ -19,9 +19,10 @@ from export_pipeline import objects
 from export_pipeline.days import check_range
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.exports.comparing import came_and_went
+from export_pipeline.exports.executors import makers
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.looking import Look
-from export_pipeline.exports.making import Made, Sources, Waiting, closed, make_published, seal, workers
+from export_pipeline.exports.making import Made, Sources, Waiting, closed, make_published, seal
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, Replaces, from_json
 from export_pipeline.exports.publishing import Making, room, scratch
 from export_pipeline.exports.request import ExportRequest, check_data_types, check_format
@@ -137,7 +138,7 @@ def export_day(
     (kind,) = check_data_types([data_type])
     request = ExportRequest(day, day, (kind,), check_format(format))
     check_range(day, day, now, settings.raw_retention_days)
-    with ledger.lock(daily_lock(data_type, format, day)), workers(settings, executor) as pool:
+    with ledger.lock(daily_lock(data_type, format, day)), makers(settings, executor) as pool:
         sources = Sources(settings, store, ledger, pool, waiting)
         standing = _standing(request, sources)
         if standing:
@@ -183,7 +184,7 @@ def export_days(
 
     at_once = _DAYS_AT_ONCE if _are_small(settings, ledger, data_type, days) else 1
     pending: deque[tuple[date, Future[DailyExport | Exception]]] = deque()
-    with workers(settings, None) as pool, ThreadPoolExecutor(at_once, thread_name_prefix="day") as threads:
+    with makers(settings, None) as pool, ThreadPoolExecutor(at_once, thread_name_prefix="day") as threads:
         try:
             for day in days:
                 if len(pending) > at_once:

@@ -5,6 +5,9 @@ from export_pipeline.files import to_json
 
 MANIFEST = "manifest.json"
 
+PIECES = ".making"
+"""The folder below the exports' root in which workers of a cluster leave windows."""
+
 
 def part_name(data_type: str, number: int, format: str, compression: str) -> str:
     """The name of a part file, relative to the export's directory."""

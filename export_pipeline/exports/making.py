@@ -6,7 +6,7 @@ counted against that look before anything is published; and that nobody who is e
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,6 +20,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
 from export_pipeline.exports.cursors import Cursor, signed, together
 from export_pipeline.exports.due import is_closed
+from export_pipeline.exports.executors import Cluster
 from export_pipeline.exports.looking import Look, erasures, erasures_now, look, still_kept
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.publishing import Making, making
@@ -67,19 +68,6 @@ class Made:
     days: tuple[DayEntry, ...]
     files: tuple[FileEntry, ...]
     looks: Mapping[str, Look]
-
-
-@contextmanager
-def workers(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
-    """``executor``, or threads as many as the settings say, for the length of the block."""
-    if executor is not None:
-        yield executor
-        return
-    threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="export")
-    try:
-        yield threads
-    finally:
-        threads.shutdown(cancel_futures=True)
 
 
 def make_published(
@@ -187,12 +175,14 @@ def _write(
     kept: Kept | None,
 ) -> Made:
     settings = sources.settings
+    executor = sources.executor
+    tasks = executor.threads if isinstance(executor, Cluster) else settings.workers
     shape = Shape(
         request.format,
         request.compression,
         settings.window_rows,
         settings.part_bytes,
-        TASKS_A_WORKER * settings.workers,
+        TASKS_A_WORKER * tasks,
     )
     days: list[DayEntry] = []
     files: list[FileEntry] = []

@@ -9,8 +9,9 @@ from pathlib import Path
 from export_pipeline.errors import Conflict, DamagedData, InvalidRequest
 from export_pipeline.exports.assembly import KeptDay
 from export_pipeline.exports.daily import live_daily
+from export_pipeline.exports.executors import threads
 from export_pipeline.exports.layout import MANIFEST, descriptions
-from export_pipeline.exports.making import Kept, Made, Sources, Waiting, make_published, seal, workers
+from export_pipeline.exports.making import Kept, Made, Sources, Waiting, make_published, seal
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
 from export_pipeline.exports.publishing import Making, room, scratch
 from export_pipeline.exports.request import ExportRequest
@@ -51,7 +52,7 @@ def write_export(
     with (
         scratch(final.parent, f".{final.name}.export-") as made_in,
         room(final.parent),
-        workers(settings, executor) as pool,
+        threads(settings, executor) as pool,
     ):
         sources = Sources(settings, store, ledger, pool, waiting)
 

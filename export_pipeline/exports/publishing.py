@@ -18,7 +18,7 @@ from pathlib import Path
 
 from export_pipeline import locks, objects
 from export_pipeline.errors import Conflict, StorageFull, TransientError
-from export_pipeline.exports.layout import MANIFEST, descriptions
+from export_pipeline.exports.layout import MANIFEST, PIECES, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.files import flush, to_json
 from export_pipeline.objects import AnyPath, is_remote, local
@@ -140,16 +140,15 @@ def _making_lock(settings: Settings, final: AnyPath) -> str:
 
 
 def sweep_unpublished(settings: Settings) -> tuple[int, int]:
-    """Remove what dead processes left in the object store of exports that never appeared; what a live one
-    makes is left alone.
+    """Remove what dead processes left of exports that never appeared, in an object store or by workers of a
+    cluster; what a live one makes is left alone.
 
     Returns:
         How many files that were, and their bytes.
     """
-    if not is_remote(settings.exports):
-        return 0, 0
+    root = settings.exports if is_remote(settings.exports) else settings.exports / PIECES
     sizes: dict[str, dict[str, int]] = {}
-    for path, size, _ in objects.files_below(settings.exports):
+    for path, size, _ in objects.files_below(root):
         name = objects.relative(path, settings.exports)
         depth = _DAILY_DEPTH if name.startswith("daily/") else _JOB_DEPTH
         if name.count("/") >= depth:
@@ -167,8 +166,8 @@ def sweep_unpublished(settings: Settings) -> tuple[int, int]:
 
 
 def _remove_unpublished(final: AnyPath) -> None:
-    """Remove what is at ``final`` in an object store, unless it is an export."""
-    if not (final / MANIFEST).exists():
+    """Remove what is at ``final``, unless it is an export."""
+    if not (final / MANIFEST).exists() and (is_remote(final) or final.exists()):
         objects.remove(final)
 
 

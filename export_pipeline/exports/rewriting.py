@@ -35,8 +35,8 @@ from export_pipeline.exports.daily import (
     versions,
 )
 from export_pipeline.exports.editing import Edit, Lines, edited, may_hold
+from export_pipeline.exports.executors import threads
 from export_pipeline.exports.layout import MANIFEST
-from export_pipeline.exports.making import workers
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.onefile import one_file_bytes
 from export_pipeline.exports.publishing import making, room, scratch
@@ -91,7 +91,7 @@ def rewrite_all(
     Raises:
         DamagedData, StorageFull: see ``rewrite_daily``.
     """
-    with workers(settings, executor) as pool:
+    with threads(settings, executor) as pool:
         for data_type, format, day in daily_partitions(settings):
             yield from rewrite_daily(
                 settings, ledger, data_type, format, day, edit, data_version, now=now, executor=pool
@@ -161,7 +161,7 @@ def rewrite_daily(
         StorageFull: if there is no room.
     """
     folder = daily_folder(settings, data_type, format, day)
-    with ledger.lock(daily_lock(data_type, format, day)), workers(settings, executor) as pool:
+    with ledger.lock(daily_lock(data_type, format, day)), threads(settings, executor) as pool:
         live = live_daily(settings, data_type, format, day)
         if live is None:
             return
@@ -199,7 +199,7 @@ def rewrite_job(
     Raises:
         DamagedData, StorageFull: see ``rewrite_daily``.
     """
-    with locks.lock(settings, lock_name(job_id)), workers(settings, executor) as pool:
+    with locks.lock(settings, lock_name(job_id)), threads(settings, executor) as pool:
         job = _complete(ledger, job_id, now)
         shown = settings.exports / job.path if job and job.path else None
         done: Rewritten | None = None

@@ -29,7 +29,8 @@ from export_pipeline.errors import (
 )
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.estimates import MOST_AT_ONCE, estimate
-from export_pipeline.exports.making import Made, Sources, Waiting, make_published, seal, workers
+from export_pipeline.exports.executors import makers
+from export_pipeline.exports.making import Made, Sources, Waiting, make_published, seal
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.ondemand import kept_days
 from export_pipeline.exports.onefile import one_file_bytes
@@ -232,7 +233,7 @@ class _Work:
         with (
             scratch(settings.tmp / "exports", SCRATCH) as made_in,
             room(settings.exports),
-            workers(settings, executor) as pool,
+            makers(settings, executor) as pool,
         ):
             sources = Sources(settings, self._store, self._ledger, pool, self._waiting)
 

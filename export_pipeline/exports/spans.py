@@ -7,6 +7,7 @@ path, and so runs as well in another process or on another machine that sees the
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -58,7 +59,7 @@ class EncodedWindow:
     row, in microseconds since 1970.
     """
 
-    content: tuple[pa.Buffer, ...]
+    content: tuple[Any, ...]
     rows: int
     raw_bytes: int
     first_us: int

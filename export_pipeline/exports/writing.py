@@ -5,20 +5,23 @@ the export.
 """
 
 import hashlib
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
 
 import pyarrow as pa
+from upath import UPath
 
 from export_pipeline import objects
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports.assembly import KeptDay, KeptWindow, Piece, pieces, taken_over
 from export_pipeline.exports.encoding import header
+from export_pipeline.exports.executors import Cluster, spill
 from export_pipeline.exports.layout import descriptions, part_name
 from export_pipeline.exports.manifest import FileEntry, instant_text
 from export_pipeline.exports.readback import Range, digest, read_range, unlike
@@ -27,7 +30,7 @@ from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, member, spans
 from export_pipeline.exports.windows import plan_day
-from export_pipeline.objects import AnyPath, is_remote
+from export_pipeline.objects import AnyPath, Extent, is_remote
 
 TASKS_A_WORKER = 2
 
@@ -78,7 +81,14 @@ def write_data_type(
     for name, content in descriptions(data_type).items():
         objects.write(folder / name, content, absent=True)
     with closing(_Parts(folder, data_type, shape, executor)) as parts:
-        for windows in in_order(executor, _encoded, _tasks(days, shape, executor), shape.ahead):
+        tasks = _tasks(days, shape, executor)
+        if isinstance(executor, Cluster):
+            left = executor.pieces / uuid.uuid4().hex
+            numbered = ((task, left / f"{number}") for number, task in enumerate(tasks))
+            encoded = in_order(executor, _left_there, numbered, shape.ahead)
+        else:
+            encoded = in_order(executor, _encoded, tasks, shape.ahead)
+        for windows in encoded:
             for window in windows:
                 parts.write(window)
                 if progress:
@@ -92,7 +102,8 @@ Task = tuple[Span | Piece, Shape]
 
 
 def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Iterator[Task]:
-    plans = in_order(executor, _planned, ((day, shape) for day in days), shape.ahead)
+    planned = _planned_there if isinstance(executor, Cluster) else _planned
+    plans = in_order(executor, planned, ((day, shape) for day in days), shape.ahead)
     for plan in plans:
         for task in plan:
             yield task, shape
@@ -109,6 +120,30 @@ def _planned(day_and_shape: tuple[Scan | KeptDay, Shape]) -> list[Span] | list[P
 def _encoded(task: Task) -> Sequence[EncodedWindow]:
     work, shape = task
     return (taken_over(work, shape.compression),) if isinstance(work, Piece) else encode(work)
+
+
+def _planned_there(day_and_shape: tuple[Scan | KeptDay, Shape]) -> list[Span] | list[Piece]:
+    day, shape = day_and_shape
+    return _planned((replace(day, spill=spill()) if isinstance(day, Scan) else day, shape))
+
+
+def _left_there(task_and_path: tuple[Task, UPath]) -> Sequence[EncodedWindow]:
+    """Encode windows on a worker and leave their bytes at a path; in their place, where each one's lie."""
+    (work, shape), path = task_and_path
+    if isinstance(work, Span):
+        work = replace(work, scan=replace(work.scan, spill=spill()))
+    windows = _encoded((work, shape))
+    content: list[pa.Buffer] = []
+    placed: list[EncodedWindow] = []
+    offset = 0
+    for window in windows:
+        length = sum(piece.size for piece in window.content)
+        content += window.content
+        placed.append(replace(window, content=(Extent(path, offset, length),)))
+        offset += length
+    # Whole or not at all: a task that runs twice leaves the same.
+    objects.write(path, b"".join(content))
+    return placed
 
 
 def in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
@@ -141,6 +176,7 @@ class _Part:
     ranges: list[Future[Content] | Range] = field(default_factory=list)
     read_to: int = 0
     stored: Future[tuple[int, str]] | None = None
+    pieces: list[bytes | Extent] = field(default_factory=list)
 
 
 class _Parts:
@@ -153,6 +189,7 @@ class _Parts:
         self._executor = executor
         self._parts: list[_Part] = []
         self._open = ExitStack()
+        self._composed = isinstance(executor, Cluster)
         self._begin()
 
     def _begin(self) -> None:
@@ -160,13 +197,18 @@ class _Parts:
         name = part_name(self._data_type, len(self._parts), shape.format, shape.compression)
         self._part = _Part(name, self._folder / name)
         self._parts.append(self._part)
-        self._file = self._open.enter_context(objects.writing(self._part.path, absent=True))
+        if not self._composed:
+            self._file = self._open.enter_context(objects.writing(self._part.path, absent=True))
         start = header(self._data_type, shape.format)
         if start and shape.compression == "gzip":
             start = member(start)
         self._append(start)
 
-    def _append(self, content: bytes | pa.Buffer) -> None:
+    def _append(self, content: bytes | pa.Buffer | Extent) -> None:
+        if self._composed or isinstance(content, Extent):
+            self._part.pieces.append(content)
+            self._part.size += content.length if isinstance(content, Extent) else len(content)
+            return
         rest = memoryview(content)
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -206,7 +248,8 @@ class _Parts:
             part.read_to, part.size - part.read_to, header=part.read_to == 0,
         )  # fmt: skip
         # An object can be read once it is whole.
-        part.ranges.append(span if is_remote(part.path) else self._executor.submit(read_range, span))
+        later = self._composed or is_remote(part.path)
+        part.ranges.append(span if later else self._executor.submit(read_range, span))
         part.read_to = part.size
 
     def _end(self) -> None:
@@ -216,8 +259,10 @@ class _Parts:
             self._read_back()
         self._open.close()
         part, submit = self._part, self._executor.submit
+        if self._composed:
+            submit(objects.compose, part.path, part.pieces).result()
         part.ranges = [submit(read_range, each) if isinstance(each, Range) else each for each in part.ranges]
-        if is_remote(part.path):
+        if self._composed or is_remote(part.path):
             part.stored = submit(_stored, part.path)
 
     def close(self) -> None:
@@ -239,16 +284,16 @@ class _Parts:
         for future in part.ranges:
             assert not isinstance(future, Range)
             found.extend(future.result())
+        size, sha256 = part.stored.result() if part.stored else _stored(part.path)
         entry = FileEntry(
             part.name,
             self._data_type,
             part.rows,
             part.size,
-            part.sha256.hexdigest(),
+            sha256 if self._composed else part.sha256.hexdigest(),
             None if part.first_us is None else instant_text(part.first_us),
             None if part.last_us is None else instant_text(part.last_us),
         )
-        size, sha256 = part.stored.result() if part.stored else _stored(part.path)
         problems = unlike(entry, size, sha256, found)
         if problems:
             raise DamagedData(f"{part.name} read back: {problems[0]}")

@@ -16,7 +16,8 @@ from export_pipeline.days import oldest_kept_day
 from export_pipeline.errors import Conflict, DamagedData, NotFound
 from export_pipeline.exports.comparing import came_and_went
 from export_pipeline.exports.daily import SCRATCH, read
-from export_pipeline.exports.making import Made, Sources, Waiting, make_published, seal, workers
+from export_pipeline.exports.executors import makers
+from export_pipeline.exports.making import Made, Sources, Waiting, make_published, seal
 from export_pipeline.exports.manifest import Manifest, Replaces
 from export_pipeline.exports.ondemand import kept_days
 from export_pipeline.exports.onefile import one_file_bytes
@@ -103,7 +104,7 @@ def restate(
         OutsideRetention: if a day of it is not kept any more.
         DamagedData, TransientError, StorageFull: see ``making.make_published``.
     """
-    with locks.lock(settings, lock_name(job_id)), workers(settings, executor) as pool:
+    with locks.lock(settings, lock_name(job_id)), makers(settings, executor) as pool:
         job = ledger.jobs.get(job_id, now, [SCHEDULED])
         if job.path is None or job.completed_at is None:
             raise Conflict(f"job {job_id} is {job.state}; only a complete one is restated", field="jobId")

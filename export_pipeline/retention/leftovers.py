@@ -45,8 +45,8 @@ def sweep_orphans(settings: Settings, store: Store, now: datetime, dry: bool) ->
     for path, item in before_sweep.items():
         if not path.exists():
             removed += item
+    removed += Item(0, *sweep_unpublished(settings))
     if is_remote(settings.data):
-        removed += Item(0, *sweep_unpublished(settings))
         a_day_ago = (datetime.now(UTC) - _UPLOAD_TIME).timestamp()
         for upload in list(buckets.unfinished(settings.data)):
             if upload.begun < a_day_ago:

@@ -13,7 +13,7 @@ from export_pipeline.exports.publishing import sweep_unpublished
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.locks import lock
-from export_pipeline.objects import is_remote, write
+from export_pipeline.objects import is_remote, relative, write
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import compact_day
@@ -293,11 +293,10 @@ def test_what_a_dead_process_left_of_an_export_is_removed_and_what_appeared_stay
         settings.exports / "on_demand" / "exp_1" / "x",
     ]
     if not is_remote(settings.exports):  # a directory appears there as a whole
-        assert sweep_unpublished(settings) == (0, 0)
-        return
+        left = [settings.exports / ".making" / "dead" / "0", settings.exports / ".making" / "alive" / "0"]
     for path in left:
         write(path, b"12345")
-    with lock(settings, "making-on_demand-exp_1"):
+    with lock(settings, "making-" + relative(left[1].parent, settings.exports).replace("/", "-")):
         assert sweep_unpublished(settings) == (1, 5)
     assert sweep_unpublished(settings) == (1, 5)
     assert daily().path == live.path

@@ -1,0 +1,94 @@
+"""Exports whose windows are made by the workers of a real Dask cluster: the same bytes, whatever dies."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from export_pipeline.errors import TransientError
+from export_pipeline.exports import export_day
+from export_pipeline.exports.verification import export_problems
+from export_pipeline.ledger import Ledger
+from export_pipeline.objects import files_below
+from export_pipeline.settings import load
+from export_pipeline.store import Store
+from export_pipeline_tests.exports.conftest import NOW, Land
+from export_pipeline_tests.exports.encoded import DAY, at
+from export_pipeline_tests.objectstore import KEY, SECRET
+from export_pipeline_tests.rows import row
+
+SMALL = {"EXPORT_PIPELINE_WINDOW_ROWS": "40", "EXPORT_PIPELINE_PART_BYTES": "20000"}
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *arguments]
+    if arguments[0] == "worker":
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", *arguments[1:]]
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    return subprocess.Popen(
+        command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a scheduler, and its two workers."""
+    folder = tmp_path_factory.mktemp("dask")
+    file = folder / "scheduler.json"
+    scheduler = start("--port", "0", "--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", str(file))
+    workers = [
+        start("worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard",
+              "--local-directory", str(folder))
+        for _ in range(2)
+    ]  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"], workers
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.backends("s3")
+def test_the_bytes_are_those_that_threads_make_and_a_worker_may_be_killed(
+    land: Land, environment: dict[str, str], ledger: Ledger, store: Store, cluster: Any
+) -> None:
+    address, workers = cluster
+    land([row(n, timestamp=at(0) + timedelta(seconds=n * 20)) for n in range(2000)])
+    alone = load({**environment, **SMALL})
+    together = load({**environment, **SMALL, "EXPORT_PIPELINE_SCHEDULER": address})
+    for number, format in enumerate(("csv", "jsonl")):
+        made = export_day("events", format, DAY, settings=alone, store=store, ledger=ledger, now=NOW)
+        expected = {file.name: (made.path / file.name).read_bytes() for file in made.manifest.files}
+        assert len(expected) > 2
+        (made.path / made.manifest.files[0].name).write_bytes(b"")
+        if number and workers[0].poll() is None:
+            threading.Timer(0.3, workers[0].kill).start()
+        again = export_day("events", format, DAY, settings=together, store=store, ledger=ledger, now=NOW)
+        assert again.created
+        assert again.manifest.files == made.manifest.files
+        assert {name: (again.path / name).read_bytes() for name in expected} == expected
+        assert export_problems(again.path) == []
+        assert list(files_below(together.exports / ".making")) == []
+
+
+def test_a_scheduler_that_is_not_there_is_told_and_nothing_stays(
+    land: Land, environment: dict[str, str], ledger: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export_pipeline.exports.executors._PATIENCE_SECONDS", 1)
+    land([row(1)])
+    settings = load({**environment, "EXPORT_PIPELINE_SCHEDULER": "tcp://127.0.0.1:9"})
+    with pytest.raises(TransientError, match="does not answer"):
+        export_day("events", "jsonl", DAY, settings=settings, store=store, ledger=ledger, now=NOW)
+    assert list(settings.exports.rglob("*.json")) == []
