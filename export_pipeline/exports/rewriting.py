@@ -48,7 +48,7 @@ from export_pipeline.exports.writing import TASKS_A_WORKER, Shape, in_order, wri
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import COMPLETE
-from export_pipeline.objects import files_below, inside, relative
+from export_pipeline.objects import files_below, inside, is_remote, relative
 from export_pipeline.settings import Settings
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -238,14 +238,20 @@ def _complete(ledger: Ledger, job_id: str, now: datetime) -> Job | None:
 
 
 def _others(settings: Settings, job_id: str, shown: UPath | None) -> list[UPath]:
-    """Where exports of a job are but the one it shows."""
-    return [
+    """Where exports of a job are but the one it shows; what is left in a bucket of one that was being removed
+    goes now."""
+    found = [
         path
         for kind in inside(settings.exports)
         if kind.name not in ("daily", ARCHIVES)
         for path in inside(kind)
         if job_of(path) == job_id and path != shown
     ]
+    for path in found:
+        if is_remote(path) and not (path / MANIFEST).exists():
+            objects.remove(path)
+            found = [other for other in found if other != path]
+    return found
 
 
 def _comes_after(manifest: Manifest, before: Manifest) -> bool:

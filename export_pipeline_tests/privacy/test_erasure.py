@@ -125,6 +125,7 @@ def _erased(row: dict[str, Any]) -> dict[str, Any]:
     return {name: of(value) for name, value in row.items()}
 
 
+@pytest.mark.backends("s3")
 def test_nothing_of_two_people_is_left_although_each_step_died_once_and_all_of_others_is_there(
     there: Deployment, tmp_path: Path
 ) -> None:
