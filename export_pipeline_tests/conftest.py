@@ -25,6 +25,13 @@ EMBEDDED = "embedded"
 os.environ["TZ"] = "America/New_York"
 time.tzset()
 
+# Set before any process is started: those that tests kill are forked from one that is started early.
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": objectstore.KEY,
+    "AWS_SECRET_ACCESS_KEY": objectstore.SECRET,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test on the backends it is marked with; what has no deployment runs once."""
@@ -36,11 +43,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """A real S3 store; its credentials are where AWS's tools look for them."""
-    with pytest.MonkeyPatch.context() as patch, objectstore.running(tmp_path_factory.mktemp("s3")) as store:
-        patch.setenv("AWS_ACCESS_KEY_ID", objectstore.KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", objectstore.SECRET)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    """A real S3 store."""
+    with objectstore.running(tmp_path_factory.mktemp("s3")) as store:
         yield store
 
 

@@ -8,6 +8,7 @@ from export_pipeline.errors import NotFound
 from export_pipeline.exports.archives import FOLDER
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, OPEN, USER
+from export_pipeline.objects import inside, remove
 from export_pipeline.privacy.reading import sweep_reading
 from export_pipeline.settings import Settings
 
@@ -32,9 +33,9 @@ def clear_access(settings: Settings, ledger: Ledger, now: datetime) -> None:
     collected for jobs that have ended or spilled by processes that died. Archives whose time is over are the
     affair of retention."""
     sweep_reading(settings)
-    for place in (settings.exports / FOLDER).glob("*.zip"):
-        if not _is_in(ledger, place.stem, (*OPEN, COMPLETE, EXPIRED), now):
-            place.unlink(missing_ok=True)
+    for place in inside(settings.exports / FOLDER):
+        if place.suffix == ".zip" and not _is_in(ledger, place.stem, (*OPEN, COMPLETE, EXPIRED), now):
+            remove(place)
     for folder in made_below(settings).glob("*"):
         if not _is_in(ledger, folder.name, OPEN, now):
             shutil.rmtree(folder, ignore_errors=True)

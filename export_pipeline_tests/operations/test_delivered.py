@@ -59,6 +59,7 @@ def restated(ledger: Ledger) -> list[Message]:
     return [message for message in ledger.messages.list()[0] if message.event == EXPORT_RESTATED]
 
 
+@pytest.mark.backends("s3")
 def test_the_next_version_takes_its_place_and_who_got_it_is_told_once(
     settings: Settings, store: Store, ledger: Ledger, land: Land, deliver: Callable[..., Job]
 ) -> None:
@@ -123,6 +124,7 @@ def test_rows_that_a_filter_leaves_out_are_nobody_s_news(
     assert len(restated(ledger)) == 1
 
 
+@pytest.mark.backends("s3")
 @pytest.mark.parametrize("point", ["restatement.published", "restatement.shown"])
 def test_a_restatement_that_is_killed_is_put_right_and_told_once(
     settings: Settings,
@@ -141,7 +143,7 @@ def test_a_restatement_that_is_killed_is_put_right_and_told_once(
     assert ledger.jobs.get(job.id, NOW + HOUR).path == f"scheduled/{job.id}{'-v2' if shown else ''}"
     # What was published and is not shown is no version of anybody's.
     clear(settings, ledger, NOW + HOUR)
-    assert (settings.exports / f"scheduled/{job.id}-v2").exists() == shown
+    assert (settings.exports / f"scheduled/{job.id}-v2/manifest.json").exists() == shown
     for stale in list(stale_deliveries(settings, ledger, NOW + HOUR)):
         assert restate(settings, store, ledger, stale.job_id, now=NOW + HOUR) is not None
     assert [message.data["version"] for message in restated(ledger)] == [2]
