@@ -8,7 +8,7 @@ import dagster as dg
 from export_pipeline.defs.access import access
 from export_pipeline.defs.database import database_source
 from export_pipeline.defs.deliveries import deliveries
-from export_pipeline.defs.deployment import Deployment
+from export_pipeline.defs.deployment import Deployment, object_store
 from export_pipeline.defs.erasure import erasure
 from export_pipeline.defs.events import event_specs, user_specs
 from export_pipeline.defs.exports import export_assets
@@ -41,7 +41,11 @@ def build_defs(
             assets=[*event_specs(settings), *user_specs(), *export_assets(settings)],
             jobs=[ingest_job],
             sensors=[landing(), failed_runs()],
-            resources={"deployment": deployment(Deployment(settings)), **(resource_overrides or {})},
+            resources={
+                "deployment": deployment(Deployment(settings)),
+                **object_store(settings),
+                **(resource_overrides or {}),
+            },
             # Steps share one process: starting one for each costs more than most of them take, and an export
             # spreads its windows over the workers by itself.
             executor=dg.in_process_executor,

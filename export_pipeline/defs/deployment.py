@@ -1,5 +1,6 @@
-"""The deployment as a Dagster resource, and who owns its assets."""
+"""The deployment as a Dagster resource, its object store as another, and who owns its assets."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 from export_pipeline.ledger import Ledger
@@ -24,3 +25,16 @@ class Deployment:
     def ledger(self) -> Ledger:
         """Batches and data versions."""
         return Ledger(self.settings)
+
+
+def object_store(settings: Settings) -> Mapping[str, object]:
+    """The resource ``s3`` where data is kept in S3: a client of the same store, for assets beside these."""
+    if not settings.object_store:
+        return {}
+    from dagster_aws.s3 import S3Resource  # takes long to load, and most deployments have no use for it
+
+    return {
+        "s3": S3Resource(
+            endpoint_url=settings.s3_endpoint or None, region_name=settings.s3_region or None, max_attempts=8
+        )
+    }
