@@ -138,6 +138,26 @@ def test_what_went_wrong_is_not_hidden_by_a_lost_lock(
         pass
 
 
+def test_a_lock_that_another_thread_gives_back_meanwhile_is_not_taken_for_lost(settings: Settings) -> None:
+    over = threading.Event()
+
+    def come_and_go(name: str) -> None:
+        while not over.is_set():
+            with lock(settings, name):
+                pass
+
+    with ThreadPoolExecutor(3) as threads:
+        others = [threads.submit(come_and_go, name) for name in "abc"]
+        until = time.monotonic() + 0.5
+        try:
+            while time.monotonic() < until:
+                confirm()
+        finally:
+            over.set()
+        for other in others:
+            other.result()
+
+
 def test_machines_take_batches_and_jobs_each_once(settings: Settings, other: Settings) -> None:
     ledgers = [Ledger(settings), Ledger(other)]
     new = NewJob({"filters": {}}, [], 1, 1, NOW, "command")

@@ -33,6 +33,7 @@ class Held:
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
         self._name = name
+        self._using = threading.Lock()
         with _holding:
             _held.add(self)
 
@@ -42,28 +43,39 @@ class Held:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _holding:
-            _held.discard(self)
+        # Who confirms all that is held may be at this one.
+        with self._using:
+            with _holding:
+                _held.discard(self)
+            kept = self._free()
+        if not kept and error is None:
+            raise self._lost()
+
+    def _free(self) -> bool:
+        """Give the session back; whether it still held the lock."""
         try:
             free = f"select pg_advisory_unlock({_key(self._name)})"
-            kept = self._connection.exec_driver_sql(free).scalar()
+            kept = bool(self._connection.exec_driver_sql(free).scalar())
         except DBAPIError:
             kept = False
         if not kept:
             self._connection.invalidate()
         self._connection.close()
-        if not kept and error is None:
-            raise self._lost()
+        return kept
 
     def confirm(self) -> None:
-        """Raise if the session has ended."""
-        # By the driver itself, which threads may share; nothing else is asked of this session meanwhile.
-        session: Any = self._connection.connection.dbapi_connection
-        try:
-            with session.cursor() as cursor:
-                cursor.execute("select 1")
-        except Exception:
-            raise self._lost() from None
+        """Raise if the session has ended; one whose block has ended meanwhile is no loss."""
+        with self._using:
+            with _holding:
+                if self not in _held:
+                    return
+            # By the driver itself, as the holder's thread may have asked it last.
+            session: Any = self._connection.connection.dbapi_connection
+            try:
+                with session.cursor() as cursor:
+                    cursor.execute("select 1")
+            except Exception:
+                raise self._lost() from None
 
     def _lost(self) -> TransientError:
         return TransientError(

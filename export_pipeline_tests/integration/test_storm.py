@@ -259,10 +259,10 @@ def check_at_once(storm: Storm, copies: Path) -> None:
     """The same after everything at once; what was asked for is made, and of the erased nothing is left."""
     check(storm, ("", "2"))
     ledger, now = Ledger(storm.settings), utc_now()
-    assert ledger.jobs.open(now) == []
+    assert not ledger.jobs.open(now)
     assert {job.state for job in ledger.jobs.list(now, limit=100)[0]} == {"complete"}
     erased = storm.erased()
-    assert len(erased) > 1
+    assert erased
     assert held(storm.settings, erased, copies) == []
 
 
@@ -293,7 +293,7 @@ def test_two_minutes_of_everything_with_random_kills(storm: Storm) -> None:
 @pytest.mark.backends("s3+postgres")
 def test_two_minutes_of_everything_at_once(storm: Storm, tmp_path_factory: pytest.TempPathFactory) -> None:
     storm.rage(SOAK_SECONDS, 1e9, AT_ONCE)
-    storm.calm(AT_ONCE)
+    storm.calm(("ingest", "backfill", "export", "export.2"))
     check_at_once(storm, tmp_path_factory.mktemp("copies"))
     assert all(storm.runs[work] > 3 for work in AT_ONCE), storm.runs
 
@@ -302,5 +302,5 @@ def test_everything_at_once_is_right_without_kills(
     storm: Storm, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     storm.rage(8, 1e9, AT_ONCE)
-    storm.calm(AT_ONCE)
+    storm.calm(("ingest", "backfill", "export", "export.2"))
     check_at_once(storm, tmp_path_factory.mktemp("copies"))
