@@ -1,7 +1,7 @@
 """A deployment of its own for each test: settings on an empty state root, its store and ledger.
 
-``@pytest.mark.backends("s3", "postgres", "s3+postgres")`` runs a test on the embedded default and on each
-backend named; on a test, the mark is instead of that of its module.
+``@pytest.mark.backends("s3", "postgres", "s3+postgres+dask")`` runs a test on the embedded default and on
+each backend named; on a test, the mark is instead of that of its module.
 """
 
 import os
@@ -16,7 +16,7 @@ import pytest
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
-from export_pipeline_tests import objectstore, postgres
+from export_pipeline_tests import dask, objectstore, postgres
 from export_pipeline_tests.objectstore import ObjectStore
 
 EMBEDDED = "embedded"
@@ -69,6 +69,13 @@ def database(postgres_server: postgres.Server) -> Iterator[str]:
     postgres_server.retire(url)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dask.Cluster]:
+    """A real Dask cluster with two workers."""
+    with dask.running() as there:
+        yield there
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
     """What the deployment runs on."""
@@ -89,6 +96,9 @@ def environment(backend: str, tmp_path: Path, request: pytest.FixtureRequest) ->
             "EXPORT_PIPELINE_S3_ENDPOINT": store.url,
             "EXPORT_PIPELINE_S3_REGION": "us-east-1",
         }
+    if "dask" in parts:
+        there: dask.Cluster = request.getfixturevalue("cluster")
+        variables["EXPORT_PIPELINE_SCHEDULER"] = there.address
     return variables
 
 

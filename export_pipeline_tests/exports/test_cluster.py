@@ -1,14 +1,8 @@
 """Exports whose windows are made by the workers of a real Dask cluster: the same bytes, whatever dies."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -19,52 +13,26 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.objects import files_below
 from export_pipeline.settings import load
 from export_pipeline.store import Store
+from export_pipeline_tests import dask
 from export_pipeline_tests.exports.conftest import NOW, Land
 from export_pipeline_tests.exports.encoded import DAY, at
-from export_pipeline_tests.objectstore import KEY, SECRET
 from export_pipeline_tests.rows import row
 
 SMALL = {"EXPORT_PIPELINE_WINDOW_ROWS": "40", "EXPORT_PIPELINE_PART_BYTES": "20000"}
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *arguments]
-    if arguments[0] == "worker":
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", *arguments[1:]]
-    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    return subprocess.Popen(
-        command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler, and its two workers."""
-    folder = tmp_path_factory.mktemp("dask")
-    file = folder / "scheduler.json"
-    scheduler = start("--port", "0", "--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", str(file))
-    workers = [
-        start("worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard",
-              "--local-directory", str(folder))
-        for _ in range(2)
-    ]  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not file.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield json.loads(file.read_text())["address"], workers
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
+@pytest.fixture
+def cluster() -> Iterator[dask.Cluster]:
+    """One of its own, as a worker of it is killed."""
+    with dask.running() as there:
+        yield there
 
 
 @pytest.mark.backends("s3")
 def test_the_bytes_are_those_that_threads_make_and_a_worker_may_be_killed(
-    land: Land, environment: dict[str, str], ledger: Ledger, store: Store, cluster: Any
+    land: Land, environment: dict[str, str], ledger: Ledger, store: Store, cluster: dask.Cluster
 ) -> None:
-    address, workers = cluster
+    address, workers = cluster.address, cluster.workers
     land([row(n, timestamp=at(0) + timedelta(seconds=n * 20)) for n in range(2000)])
     alone = load({**environment, **SMALL})
     together = load({**environment, **SMALL, "EXPORT_PIPELINE_SCHEDULER": address})

@@ -1,4 +1,4 @@
-"""All that a deployment keeps, as files that the walker reads: state root, objects, values of its database."""
+"""All that a deployment keeps, as files the walker reads: state root, objects, values of its database."""
 
 import zlib
 from collections.abc import Iterable, Iterator

@@ -1,5 +1,5 @@
 """One story on every stack: taken in, exported, delivered, late, erased, expired; on the embedded default,
-and on S3 with PostgreSQL."""
+and on S3, PostgreSQL and Dask together."""
 
 import gzip
 import hashlib
@@ -203,7 +203,7 @@ def customer(story: Story, told: Receiver, api: socket.socket) -> Iterator[Custo
     thread.join()
 
 
-@pytest.mark.backends("s3+postgres")
+@pytest.mark.backends("s3+postgres+dask")
 def test_events_are_taken_in_exported_delivered_restated_erased_and_expire(
     story: Story, customer: Customer, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ USERS = 50
 
 @dataclass
 class Landed:
-    """What the phones sent: every line, and the ids that must be stored, with whose they are, by type and day."""
+    """What the phones sent: every line, and the ids that must be stored with whose they are, by type, day."""
 
     lines: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TYPES, 0))
     cut: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TYPES, 0))
