@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from export_pipeline.ledger.messages import FAILED, PENDING, SUCCESS, Message, message_of, unclaimed
 from export_pipeline.ledger.tables import attempts, messages, webhooks
-from export_pipeline.ledger.webhooks import ACTIVE, note_failure, note_success
+from export_pipeline.ledger.webhooks import ACTIVE, note_attempt, note_failure, note_success
 
 LEASE = timedelta(minutes=3)
 """How long a claim lasts: longer than any attempt."""
@@ -140,6 +140,7 @@ def _note(connection: Connection, outcome: Outcome) -> Message | None:
     )
     again = outcome.next_attempt_at if not (outcome.success or message.test) else None
     if message.webhook_id is not None:
+        note_attempt(connection, message.webhook_id, outcome.at)
         if outcome.success:
             note_success(connection, message.webhook_id)
         elif not message.test:

@@ -358,12 +358,7 @@ class Messages:
             .where(messages.c.webhook_id.in_(wanted))
             .group_by(messages.c.webhook_id, messages.c.state)
         )
-        lasts = (
-            select(messages.c.webhook_id, func.max(attempts.c.at, type_=attempts.c.at.type))
-            .join(attempts, attempts.c.message_id == messages.c.id)
-            .where(messages.c.webhook_id.in_(wanted))
-            .group_by(messages.c.webhook_id)
-        )
+        lasts = select(webhooks.c.id, webhooks.c.last_attempt_at).where(webhooks.c.id.in_(wanted))
         found: dict[str, dict[str, int]] = {webhook_id: {} for webhook_id in wanted}
         with reading(self._engine) as connection:
             for webhook_id, state, count in connection.execute(counted):

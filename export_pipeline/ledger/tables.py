@@ -246,6 +246,7 @@ webhooks = Table(
     Column("previous_until", Instant),
     Column("failing_since", Instant),
     Column("created_at", Instant, nullable=False),
+    Column("last_attempt_at", Instant),
     CheckConstraint("status in ('active', 'disabled')", name="webhooks_status"),
     CheckConstraint("(previous_secret is null) = (previous_until is null)", name="webhooks_rotation"),
 )
@@ -272,7 +273,7 @@ messages = Table(
     Column("ended_at", Instant),
     Index("messages_due", "state", "next_attempt_at"),
     Index("messages_of_webhook", "webhook_id", "number"),
-    Index("messages_counted", "webhook_id", "state"),
+    Index("messages_counted", "webhook_id", "state", "number"),
     CheckConstraint("state in ('pending', 'success', 'failed')", name="messages_state"),
     CheckConstraint("(state = 'pending') = (next_attempt_at is not null)", name="messages_next"),
     CheckConstraint("(webhook_id is null) <> (address is null)", name="messages_recipient"),

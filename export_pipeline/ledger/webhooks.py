@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
@@ -252,6 +252,16 @@ def subscribed(connection: Connection, event: str) -> tuple[str, ...]:
         .order_by(webhooks.c.number)
     )
     return tuple(row.id for row in connection.execute(query) if event in row.events)
+
+
+def note_attempt(connection: Connection, webhook_id: str, at: datetime) -> None:
+    """An attempt to reach an endpoint ended at ``at``; several may end in any order."""
+    last = webhooks.c.last_attempt_at
+    connection.execute(
+        update(webhooks)
+        .where(webhooks.c.id == webhook_id, or_(last.is_(None), last < at))
+        .values(last_attempt_at=at)
+    )
 
 
 def note_success(connection: Connection, webhook_id: str) -> None:

@@ -7,7 +7,9 @@ import re
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from export_pipeline.api.server import server
 from export_pipeline.days import utc_now
 from export_pipeline.exports.service import run_job
 from export_pipeline.portal.sections import SECTIONS
+from export_pipeline.privacy.access import Access
+from export_pipeline.retention.metrics import compute_day
 from export_pipeline_tests.portal.conftest import NAME, PASSWORD, Portal, opened
 from export_pipeline_tests.system import missing, program
 
@@ -208,6 +212,7 @@ def test_axe_finds_nothing_serious_on_any_page_and_nothing_is_cut_off(
     portal, yesterday = served[1], served[1].yesterday
     page = opening(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.get_by_label("First day").fill(yesterday)
+    page.get_by_label("Last day").fill(yesterday)
     page.get_by_role("button", name="Export", exact=True).click()
     one = f"/exports/{job_of(page)}"
     looked = [f"{served[0]}{one}"]
@@ -232,3 +237,97 @@ def check(page: Page) -> None:
     told = [(v["id"], [node["target"] for node in v["nodes"]]) for v in found if v["impact"] in SERIOUS]
     assert not told, page.url
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"], page.url  # type: ignore[index]
+
+
+def test_a_weekly_feed_is_set_up_by_keyboard_alone(opening: Opening, served: tuple[str, Portal]) -> None:
+    page = opening("/schedules")
+    press = page.keyboard.press
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            press("Tab")
+            if page.evaluate("wanted => document.activeElement.matches(wanted)", selector):
+                return
+        raise AssertionError(f"{selector} cannot be reached")
+
+    tab_to("a.primary")
+    press("Enter")
+    expect(page.get_by_role("heading", name="New scheduled export")).to_be_visible()
+    tab_to("[name=dataTypes][value=ads]")
+    press("Space")
+    tab_to("[name=to]")
+    while not page.evaluate("document.activeElement.value === 'email'"):
+        press("ArrowDown")
+    expect(page.get_by_label("Address of the new webhook")).to_be_hidden()
+    tab_to("#email")
+    page.keyboard.type("feed@example.com")
+    press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("is set up")
+    made = served[1].ledger.schedules.get(page.url.rpartition("/")[2].partition("?")[0])
+    assert (made.frequency, made.request["dataTypes"]) == ("weekly", ["events", "ads"])
+
+
+def test_a_webhook_is_made_and_its_secret_kept_by_mouse(opening: Opening) -> None:
+    page = opening("/webhooks/new")
+    page.get_by_label("Address").fill("https://hooks.example.com/in")
+    page.get_by_role("button", name="Make webhook").click()
+    expect(page.locator("#secret")).to_contain_text("whsec_")
+    page.get_by_text("Rotate secret").click()
+    page.get_by_role("button", name="Make new secret").click()
+    expect(page.get_by_role("status").filter(has_text="Until")).to_be_visible()
+    page.goto(page.url.removesuffix("/rotate"))
+    expect(page.locator("#secret")).to_have_count(0)
+
+
+def test_a_person_is_answered_and_erased_without_javascript(
+    opening: Opening, served: tuple[str, Portal]
+) -> None:
+    page, portal = opening("/privacy", java_script_enabled=False), served[1]
+    person = "user_00000001"
+    page.get_by_label("User id", exact=True).fill(person)
+    page.get_by_role("button", name="Collect data").click()
+    access = Access(portal.settings, portal.store, portal.ledger)
+    access.collect(job_of(page))
+    access.publish(job_of(page))
+    expect(page.locator(".badge")).to_have_text("complete", timeout=15_000)
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("^Download")).click()
+    assert "index.html" in zipfile.ZipFile(download.value.path()).namelist()
+    page.get_by_role("link", name="Access and erasure").last.click()
+    page.get_by_label("User ids").fill(person)
+    page.get_by_role("button", name="See what would go").click()
+    expect(page.get_by_role("rowheader", name=person)).to_be_visible()
+    page.get_by_label("Type ERASE to go on").fill("ERASE")
+    page.get_by_role("button", name="Erase for good").click()
+    expect(page.locator(".badge").first).to_have_text("queued")
+    assert person not in page.content() + page.url
+
+
+def test_axe_finds_nothing_serious_on_forms_and_single_things(
+    opening: Opening, served: tuple[str, Portal]
+) -> None:
+    if not AXE.exists():
+        missing("axe-core of npm is not installed; `make test-system` installs it")
+    portal, now = served[1], utc_now()
+    hook = portal.ledger.webhooks.create("https://hooks.example.com/" + "x" * 90, ["export.ready"], "", now)[
+        0
+    ]
+    test = f"del_{'7' * 24}"
+    portal.ledger.messages.add_test(test, "export.ready", {}, hook.id, "claim", now, now)
+    delivery = f"/webhooks/{hook.id}/deliveries/{test}"
+    compute_day(portal.settings, portal.store, portal.ledger, date.fromisoformat(portal.yesterday), now)
+    page = opening("/overview", viewport={"width": 400, "height": 900})
+    check(page)
+    for path in ("/schedules/new", "/webhooks/new", f"/webhooks/{hook.id}", delivery):
+        page.goto(served[0] + path)
+        page.locator("details:not(.menu)").evaluate_all("all => all.forEach(one => { one.open = true })")
+        check(page)
+    page.goto(served[0] + "/privacy")
+    page.get_by_label("User ids").fill("user_00000001")
+    page.get_by_role("button", name="See what would go").click()
+    check(page)
+    page.goto(served[0] + "/schedules/new")
+    page.get_by_label("E-mail with a link").check()
+    page.get_by_role("button", name="Set up").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    check(page)
