@@ -14,6 +14,7 @@ from export_pipeline.exports.archives import read_manifest
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
 from export_pipeline.ledger.jobs import COMPLETE, EXPIRED, USER, Job
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 
 _HELD = 64
@@ -39,6 +40,7 @@ def published(settings: Settings, job: Job) -> Published:
         Gone: if its files have reached the end of their time.
         Conflict: if it is not complete.
         DamagedData: if it should be there and is not whole.
+        TransientError: if the object store does not answer.
     """
     if job.state == EXPIRED:
         raise Gone(f"the files of {job.id} were kept until {job.expires_at:%Y-%m-%dT%H:%M:%SZ}; export again")
@@ -47,7 +49,8 @@ def published(settings: Settings, job: Job) -> Published:
     place = settings.exports / job.path
     path = place if job.kind == USER else place / MANIFEST
     try:
-        return Published(path.parent, _manifest(path, path.stat().st_mtime_ns))
+        with answering():
+            return Published(path.parent, _manifest(path, path.stat().st_mtime_ns))
     except (OSError, ValueError, InvalidManifest):
         raise DamagedData(f"the files of {job.id} are not as they were published; export again") from None
 

@@ -32,6 +32,7 @@ from export_pipeline.faults import reach
 from export_pipeline.files import to_json
 from export_pipeline.ledger import Ledger
 from export_pipeline.objects import is_remote
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -304,9 +305,11 @@ def read(path: UPath, settings: Settings) -> Manifest:
 
     Raises:
         DamagedData: if it cannot be read, naming it.
+        TransientError: if the object store does not answer.
     """
     name = (path / MANIFEST).relative_to(settings.data)
     try:
-        return from_json(json.loads((path / MANIFEST).read_bytes()))
+        with answering():
+            return from_json(json.loads((path / MANIFEST).read_bytes()))
     except (OSError, ValueError, InvalidManifest) as error:
         raise DamagedData(f"{name} cannot be read: {error}") from None

@@ -20,6 +20,7 @@ from export_pipeline.exports.readback import digest, read_part, unlike
 from export_pipeline.exports.rows import Content
 from export_pipeline.files import to_json
 from export_pipeline.objects import AnyPath, files_below, is_remote, relative
+from export_pipeline.outages import answering
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,17 @@ def verify(path: AnyPath) -> VerifyReport:
 
 
 def export_problems(folder: AnyPath) -> list[str]:
-    """What is wrong with the export in ``folder``; sentences that begin with a name relative to it."""
+    """What is wrong with the export in ``folder``; sentences that begin with a name relative to it.
+
+    Raises:
+        TransientError: if the object store does not answer.
+    """
     manifest_file = folder / MANIFEST
     if not is_remote(folder) and manifest_file.exists() and not manifest_file.is_file():
         return [f"{MANIFEST} is no file"]
     try:
-        written = manifest_file.read_bytes()
+        with answering():
+            written = manifest_file.read_bytes()
         document = json.loads(written)
         manifest = from_json(document)
     except (ValueError, OSError, RecursionError) as error:
@@ -96,8 +102,9 @@ def _read(folder: AnyPath, file: FileEntry, manifest: Manifest) -> tuple[Content
     if not is_remote(path) and path.exists() and not path.is_file():
         return Content(), ["is no file"]  # a pipe or a device would be read for ever
     try:
-        content = read_part(path, file.data_type, manifest.format, manifest.compression)
-        return content, differences(file, path, content)
+        with answering():
+            content = read_part(path, file.data_type, manifest.format, manifest.compression)
+            return content, differences(file, path, content)
     except FileNotFoundError:
         return Content(), ["is missing; the manifest lists it"]
     except OSError as error:
@@ -139,7 +146,8 @@ def _description_problems(folder: AnyPath, manifest: Manifest) -> Iterator[str]:
     for data_type in manifest.data_types:
         for name, right in descriptions(data_type).items():
             try:
-                written = (folder / name).read_bytes()
+                with answering():
+                    written = (folder / name).read_bytes()
             except FileNotFoundError:
                 yield f"{name} is missing"
                 continue
