@@ -37,7 +37,7 @@ def run(plan: Plan) -> list[Section]:
     home = plan.outputs / "portal"
     deliveries = 10 * plan.messages
     try:
-        fill(home, deliveries)
+        endpoint = fill(home, deliveries)
         token = Ledger(deployment(home)).sessions.begin("benchmark", PASSWORD, utc_now())
         with serving(home) as server, requests.Session() as session:
             session.cookies.set(COOKIE, token)
@@ -46,9 +46,13 @@ def run(plan: Plan) -> list[Section]:
                 len(session.get(f"{root}/static/{name}", timeout=60).content)
                 for name in ("htmx.min.js", "portal.js", "portal.css", "icon.svg")
             )
-            found = {
-                link.title: looked_at(session, root + link.path) for part in SECTIONS for link in part.links
+            pages = {link.title: link.path for part in SECTIONS for link in part.links}
+            pages |= {
+                "One webhook": f"/webhooks/{endpoint}",
+                "What failed of it": f"/webhooks/{endpoint}?state=failed",
+                "One delivery": f"/webhooks/{endpoint}/deliveries/del_{0:024x}",
             }
+            found = {title: looked_at(session, root + path) for title, path in pages.items()}
     finally:
         shutil.rmtree(home, ignore_errors=True)
     weights = {title: (size + common) / 1000 for title, (_, size) in found.items()}
@@ -83,8 +87,9 @@ def looked_at(session: requests.Session, url: str) -> tuple[tuple[float, float],
     return (statistics.median(taken), cuts[-1]), len(answer.content)
 
 
-def fill(home: Path, deliveries: int) -> None:
-    """A ledger with exports and deliveries that have ended; one delivery in fifty failed."""
+def fill(home: Path, deliveries: int) -> str:
+    """A ledger with exports and deliveries that have ended; one delivery in fifty failed. Half of them, and
+    what failed, went to the endpoint whose id it gives."""
     ledger, now = Ledger(deployment(home)), utc_now()
     webhooks = [
         ledger.webhooks.create(f"https://hooks-{number}.example.com/", ["export.ready"], "", now)[0].id
@@ -123,7 +128,7 @@ def fill(home: Path, deliveries: int) -> None:
                     "id": f"del_{number:024x}",
                     "number": number + 1,
                     "event": "export.ready",
-                    "webhook_id": webhooks[number % _ENDPOINTS],
+                    "webhook_id": webhooks[number % _ENDPOINTS if number % 2 else 0],
                     "data": {"exportId": f"exp_{number % _EXPORTS:024x}"},
                     "test": False,
                     "state": "success" if number % 50 else "failed",
@@ -139,3 +144,4 @@ def fill(home: Path, deliveries: int) -> None:
                 for each in made
             ]
             connection.execute(insert(attempts), tried)
+    return webhooks[0]
