@@ -223,6 +223,7 @@ def rows_in(folder: AnyPath) -> list[dict[str, Any]]:
 
 def check(storm: Storm, outs: Sequence[str] = ("",)) -> None:
     """Every landed line is accounted for, every row exported once, every export right, nothing left over."""
+    assert storm.failures == []
     settings = storm.settings
     ledger, erased = Ledger(settings), storm.erased()
     totals = ledger.totals()
@@ -253,7 +254,6 @@ def check(storm: Storm, outs: Sequence[str] = ("",)) -> None:
     assert list(objects.files_below(settings.landing)) == []
     beside = [p.name for p in storm.out.parent.iterdir() if p not in (storm.home, *made)]
     assert [name for name in beside if not name.endswith(".log")] == []
-    assert storm.failures == []
 
 
 def check_at_once(storm: Storm, copies: Path) -> None:
