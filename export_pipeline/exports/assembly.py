@@ -23,7 +23,7 @@ from export_pipeline.exports.readback import row_ends
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content, Key, check
 from export_pipeline.exports.spans import LARGEST_BYTES, EncodedWindow
-from export_pipeline.objects import AnyPath, part, reading
+from export_pipeline.objects import AnyPath, Extent, part, reading
 
 _GZIP = 31
 _READ_BYTES = 1 << 20
@@ -144,6 +144,18 @@ def _ends(raw: bytes, kept: KeptDay) -> tuple[int, Key, Key]:
     if first.problems or last.problems or first.first is None or last.last is None:
         raise KeptChanged
     return len(ends), first.first, last.last
+
+
+def where_it_lies(piece: Piece) -> KeptWindow:
+    """A window of a daily export, its bytes left where they are for a store that copies them by itself."""
+    return KeptWindow(
+        (Extent(piece.path, piece.offset, piece.length),),
+        piece.rows,
+        piece.raw_bytes,
+        piece.first.us,
+        piece.last.us,
+        Content(piece.rows, piece.first, piece.last, {piece.day: piece.rows}),
+    )
 
 
 def taken_over(piece: Piece, compression: Compression) -> KeptWindow:

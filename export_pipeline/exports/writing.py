@@ -19,7 +19,15 @@ from upath import UPath
 
 from export_pipeline import objects
 from export_pipeline.errors import DamagedData
-from export_pipeline.exports.assembly import KeptDay, KeptWindow, Piece, pieces, taken_over
+from export_pipeline.exports.assembly import (
+    KeptChanged,
+    KeptDay,
+    KeptWindow,
+    Piece,
+    pieces,
+    taken_over,
+    where_it_lies,
+)
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.executors import Cluster, spill
 from export_pipeline.exports.layout import descriptions, part_name
@@ -80,9 +88,15 @@ def write_data_type(
     """
     for name, content in descriptions(data_type).items():
         objects.write(folder / name, content, absent=True)
-    with closing(_Parts(folder, data_type, shape, executor)) as parts:
+    days = list(days)
+    copied = _are_copied(folder, days, shape)
+    with closing(_Parts(folder, data_type, shape, executor, copied)) as parts:
         tasks = _tasks(days, shape, executor)
-        if isinstance(executor, Cluster):
+        if copied:
+            encoded: Iterator[Sequence[EncodedWindow]] = (
+                (where_it_lies(work),) for work, _ in tasks if isinstance(work, Piece)
+            )
+        elif isinstance(executor, Cluster):
             left = executor.pieces / uuid.uuid4().hex
             numbered = ((task, left / f"{number}") for number, task in enumerate(tasks))
             encoded = in_order(executor, _left_there, numbered, shape.ahead)
@@ -96,6 +110,13 @@ def write_data_type(
         written = parts.finish()
     objects.flush(folder / data_type)
     return written
+
+
+def _are_copied(folder: AnyPath, days: Sequence[Scan | KeptDay], shape: Shape) -> bool:
+    """Whether an object store can put the files together by itself, from objects of daily exports."""
+    if not days or not is_remote(folder) or shape.compression == "none":
+        return False
+    return all(isinstance(day, KeptDay) and is_remote(day.folder) for day in days)
 
 
 Task = tuple[Span | Piece, Shape]
@@ -182,14 +203,17 @@ class _Part:
 class _Parts:
     """The part files of a data type, one after the other."""
 
-    def __init__(self, folder: AnyPath, data_type: str, shape: Shape, executor: Executor) -> None:
+    def __init__(
+        self, folder: AnyPath, data_type: str, shape: Shape, executor: Executor, copied: bool
+    ) -> None:
         self._folder = folder
         self._data_type = data_type
         self._shape = shape
         self._executor = executor
         self._parts: list[_Part] = []
         self._open = ExitStack()
-        self._composed = isinstance(executor, Cluster)
+        self._copied = copied
+        self._composed = copied or isinstance(executor, Cluster)
         self._begin()
 
     def _begin(self) -> None:
@@ -229,7 +253,7 @@ class _Parts:
         part.rows += window.rows
         part.first_us = window.first_us if part.first_us is None else part.first_us
         part.last_us = window.last_us
-        if isinstance(window, KeptWindow):
+        if isinstance(window, KeptWindow) and not self._copied:
             # These bytes have been read; that they are the same on disk is found by the part's hash.
             self._found(window.found)
         else:
@@ -260,7 +284,10 @@ class _Parts:
         self._open.close()
         part, submit = self._part, self._executor.submit
         if self._composed:
-            submit(objects.compose, part.path, part.pieces).result()
+            try:
+                submit(objects.compose, part.path, part.pieces).result()
+            except FileNotFoundError:
+                raise KeptChanged from None
         part.ranges = [submit(read_range, each) if isinstance(each, Range) else each for each in part.ranges]
         if self._composed or is_remote(part.path):
             part.stored = submit(_stored, part.path)

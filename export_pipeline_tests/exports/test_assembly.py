@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
+from export_pipeline import objects
 from export_pipeline.exports import DailyExport, Manifest, parse_request, verify, write_export
+from export_pipeline.exports.service import request_export, run_job
+from export_pipeline.exports.verification import export_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
@@ -181,3 +184,29 @@ def test_a_daily_export_made_with_windows_of_another_size_is_not_used(
     other = settings.model_copy(update={"window_rows": before})
     export_rows(other, Store(other), Ledger(other))
     assert exported(now, tmp_path / "out")[1] == computed
+
+
+@pytest.mark.backends("s3")
+def test_a_job_of_kept_days_has_the_computed_bytes(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    settings = settings.model_copy(update={"window_rows": 7, "part_bytes": 1 << 14})
+    store, ledger = Store(settings), Ledger(settings)
+    land_rows(store, ledger, three_days(40), "events")
+    _, computed, _ = exported(settings, tmp_path / "computed", format="csv")
+    for before in range(3):
+        export_rows(settings, store, ledger, "events", "csv", day=DAY - timedelta(days=before))
+    without_store_files(store)
+    copied: list[str] = []
+    compose = objects.compose
+    monkeypatch.setattr(objects, "compose", lambda *args: (copied.append(args[0].name), compose(*args))[1])
+    asked = {**RANGE, "format": "csv"}
+    job = request_export(settings, store, ledger, asked, now=NOW, created_by="command")
+    done = run_job(settings, store, ledger, job.id, 1, clock=lambda: NOW)
+    folder = settings.exports / str(done.path)
+    assert export_problems(folder) == []
+    found = {objects.relative(path, folder): path.read_bytes() for path, _, _ in objects.files_below(folder)}
+    del found["manifest.json"]
+    assert found == computed
+    assert len(computed) > 3
+    assert bool(copied) == (backend == "s3")
