@@ -230,7 +230,7 @@ class _Parts:
 
     def _append(self, content: bytes | pa.Buffer | Extent) -> None:
         if self._composed or isinstance(content, Extent):
-            self._part.pieces.append(content)
+            _join(self._part.pieces, content)
             self._part.size += content.length if isinstance(content, Extent) else len(content)
             return
         rest = memoryview(content)
@@ -326,6 +326,18 @@ class _Parts:
             raise DamagedData(f"{part.name} read back: {problems[0]}")
         together.extend(found)
         return entry
+
+
+def _join(pieces: list[bytes | Extent], piece: bytes | Extent) -> None:
+    """Add a piece; one that goes on where the last one ends in the same file becomes part of that."""
+    match pieces[-1:], piece:
+        case [Extent() as last], Extent() if (last.path, last.offset + last.length) == (
+            piece.path,
+            piece.offset,
+        ):
+            pieces[-1] = replace(last, length=last.length + piece.length)
+        case _:
+            pieces.append(piece)
 
 
 class _Abandoned(Exception):
