@@ -171,7 +171,10 @@ class Storm:
             thread.start()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            time.sleep(min(self.chance.uniform(0.2, 2 * kill_every), deadline - time.monotonic() + 0.1))
+            pause, left = self.chance.uniform(0.2, 2 * kill_every), deadline - time.monotonic()
+            time.sleep(max(0, min(pause, left)))
+            if pause > left:
+                break
             process = self.running.get(self.chance.choice(works))
             if process and process.is_alive():
                 process.kill()
