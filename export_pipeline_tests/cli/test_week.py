@@ -24,7 +24,7 @@ class Week:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.end = utc_now().date() - timedelta(days=1)
+        self.end = utc_now().date() - timedelta(days=2)
         self.start = self.end - timedelta(days=DAYS - 1)
         self.landed: dict[str, list[bytes]] = {}
         self.counts: dict[str, dict[str, int]] = {}

@@ -62,19 +62,28 @@ def find(root: Path, ids: Iterable[str]) -> list[str]:
         name = str(path.relative_to(root))
         if wanted.found_in(name.encode()):
             found.add(f"{name} (its name)")
-        if path.is_file():
-            content = content_of(path)
+        content = content_of(path) if path.is_file() else None
+        if content is not None:
             found |= {f"{name} ({where})" for where, text in texts(content, path) if wanted.found_in(text)}
             if content.startswith(SQLITE_MAGIC) and any(each in content for each in wanted.ids):
                 found.add(f"{name} (bytes of its pages)")
     return sorted(found)
 
 
-def content_of(path: Path) -> bytes:
-    """The bytes of a file; another process reads databases, as closing one here would end all locks on it."""
+def content_of(path: Path) -> bytes | None:
+    """The bytes of a file, None if it went meanwhile.
+
+    Another process reads databases, as closing one here would end all locks on it.
+    """
     if ".db" in path.name:
-        return subprocess.run(["cat", path], check=True, capture_output=True).stdout
-    return path.read_bytes()
+        read = subprocess.run(["cat", path], check=False, capture_output=True)
+        if read.returncode and path.exists():
+            raise OSError(read.stderr.decode())
+        return None if read.returncode else read.stdout
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def texts(content: bytes, path: Path | None = None) -> Iterator[tuple[str, bytes]]:
