@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.context
 import os
 import random
@@ -121,6 +122,8 @@ class Storm:
         self.runs = dict.fromkeys((*FAULT_POINTS, *AT_ONCE), 0)
         self.kills = 0
         self.running: dict[str, Process] = {}
+        # Starting a process asks for the exit status of all others, and a status can be read only once.
+        self._status = threading.Lock()
         self._over = threading.Event()
         self._sent = 0
 
@@ -138,11 +141,14 @@ class Storm:
         out = self.out.with_name(f"{self.out.name}{number}")
         given = (kind, self.days[0], self.days[-1], out, environ, self._log(work))
         process = PROCESSES.Process(target=worker.run, args=given)
-        process.start()
+        with self._status:
+            process.start()
         return process
 
     def finish(self, work: str, process: Process) -> int | None:
-        process.join()
+        multiprocessing.connection.wait([process.sentinel])
+        with self._status:
+            process.join()
         self.runs[work] += 1
         if process.exitcode not in (0, -signal.SIGKILL):
             self.failures.append(f"{work} {process.exitcode}: {self._log(work).read_text()[-2000:]}")
@@ -176,9 +182,10 @@ class Storm:
             if pause > left:
                 break
             process = self.running.get(self.chance.choice(works))
-            if process and process.is_alive():
-                process.kill()
-                self.kills += 1
+            with self._status:
+                if process and process.is_alive():
+                    process.kill()
+                    self.kills += 1
         self._over.set()
         for thread in threads:
             thread.join()
