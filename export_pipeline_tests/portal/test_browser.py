@@ -87,8 +87,13 @@ def opening(browser: Browser, served: tuple[str, Portal]) -> Iterator[Opening]:
 
 
 def is_problem(said: ConsoleMessage) -> bool:
-    """Whether it is one of the page itself; that an answer is an error is what some tests are about."""
-    return said.type == "error" and not said.text.startswith("Failed to load resource")
+    """Whether it is one of the page itself.
+
+    That an answer is an error is what some tests are about, and a page that is left, or an estimate that a
+    newer one replaces, aborts its request.
+    """
+    expected = ("Failed to load resource", "htmx:afterRequest", "htmx:sendAbort")
+    return said.type == "error" and not said.text.startswith(expected)
 
 
 def job_of(page: Page) -> str:
