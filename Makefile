@@ -22,7 +22,7 @@ dev: install
 	$(BIN)/python -m export_pipeline.development
 
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak and not system"
 
 test-system: install
 	$(SUDO) apt-get update -qq

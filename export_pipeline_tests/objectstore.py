@@ -60,7 +60,7 @@ class ObjectStore:
 
 
 @contextmanager
-def running(folder: Path, volumes: int = 20) -> Iterator[ObjectStore]:
+def running(folder: Path, volumes: int = 200) -> Iterator[ObjectStore]:
     """An S3 store that keeps its data below ``folder``, with a bucket ``exports``."""
     identity = {
         "name": "test",
