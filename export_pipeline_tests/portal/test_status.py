@@ -15,9 +15,11 @@ from export_pipeline.portal.status import LOOK_AGAIN, Looking
 from export_pipeline_tests.portal.conftest import Opening, Portal, texts
 
 
-def test_freshness_storage_and_retention_are_shown(inside: Portal) -> None:
-    shown = texts(inside.get("/status"))
-    assert f"{inside.yesterday} – {inside.yesterday} 40" in shown
+def test_freshness_storage_and_retention_are_shown(opening: Opening) -> None:
+    portal = opening(rows=True)
+    portal.log_in()
+    shown = texts(portal.get("/status"))
+    assert f"{portal.yesterday} – {portal.yesterday} 40" in shown
     assert "Raw events and quarantine 90 days" in shown
 
 
