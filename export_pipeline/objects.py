@@ -253,25 +253,6 @@ def reading(path: AnyPath, version: str = "") -> io.BufferedReader:
     return io.BufferedReader(Ranges(path, version), 1 << 18)
 
 
-def extend(path: UPath, kept: int, more: bytes) -> int:
-    """Let the file at ``path`` be its first ``kept`` bytes with ``more`` behind them; its bytes then."""
-    if is_remote(path):
-        before = b""
-        if kept:
-            with reading(path) as file:
-                before = file.read(kept)
-        write(path, before + more)
-        return kept + len(more)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(local(path), "ab") as file:
-        file.truncate(kept)
-        file.write(more)
-        file.flush()
-        os.fsync(file.fileno())
-    files.flush(local(path.parent))
-    return kept + len(more)
-
-
 def remove_file(path: UPath) -> None:
     """Remove the file at ``path``, if there is one."""
     if is_remote(path):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from export_pipeline.errors import Conflict
-from export_pipeline.locks import is_held, known, lock, lock_one, lock_soon, sweep
+from export_pipeline.locks import is_held, joined, known, lock, lock_one, lock_soon, members, sweep
 from export_pipeline.settings import Settings
 
 
@@ -80,3 +80,18 @@ def test_sweeping_never_lets_two_in(settings: Settings) -> None:
     done.set()
     sweeper.join()
     assert most == 1
+
+
+@pytest.mark.backends("postgres")
+def test_who_belongs_to_a_group_is_seen_until_they_leave_it(settings: Settings) -> None:
+    assert members(settings, "x") == frozenset()
+    with joined(settings, "x"):
+        [first] = members(settings, "x")
+        with joined(settings, "x"), joined(settings, "y"):
+            assert len(members(settings, "x")) == 2
+        assert members(settings, "x") == {first}
+        assert members(settings, "y") == frozenset()
+        assert sweep(settings) == 0
+    with joined(settings, "x"):
+        assert first not in members(settings, "x")
+    assert known(settings, "") == []

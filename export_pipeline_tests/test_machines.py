@@ -21,7 +21,7 @@ from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.publishing import making
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import NewJob
-from export_pipeline.locks import confirm, is_held, lock, lock_soon, sessions
+from export_pipeline.locks import confirm, is_held, lock, lock_soon, members, sessions
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
 from export_pipeline_tests.postgres import Server, name_of
@@ -47,10 +47,11 @@ def other(environment: dict[str, str], tmp_path: Path) -> Settings:
 
 @contextmanager
 def holding(environment: dict[str, str], home: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process of another machine that holds the lock ``x``."""
+    """A process of another machine that holds the lock ``x`` and belongs to the group ``x``."""
     program = (
-        "import time\nfrom export_pipeline.locks import lock\nfrom export_pipeline.settings import load\n"
-        "with lock(load(), 'x'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+        "import time\nfrom export_pipeline.locks import joined, lock\n"
+        "from export_pipeline.settings import load\n"
+        "with lock(load(), 'x'), joined(load(), 'x'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     environ = {**os.environ, **environment, "EXPORT_PIPELINE_HOME": str(home)}
     command = [sys.executable, "-c", program]
@@ -66,12 +67,17 @@ def test_a_lock_is_held_on_one_machine_until_its_holder_dies(
 ) -> None:
     with holding(environment, tmp_path / "other") as process:
         assert is_held(settings, "x")
+        assert len(members(settings, "x")) == 1
         with pytest.raises(Conflict, match="x is held"), lock_soon(settings, "x", 0.2):
             pass
         process.kill()
         with lock_soon(settings, "x", 10):
             assert is_held(settings, "x")
     assert not is_held(settings, "x")
+    until = time.monotonic() + 10
+    while members(settings, "x") and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not members(settings, "x")
 
 
 def test_looking_at_a_lock_takes_it_from_nobody(settings: Settings, other: Settings) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from upath import UPath
 
+from export_pipeline import locks
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.assembly import KeptChanged, KeptDay
@@ -23,7 +24,7 @@ from export_pipeline.exports.due import is_closed
 from export_pipeline.exports.executors import Cluster
 from export_pipeline.exports.looking import Look, erasures, erasures_now, look, still_kept
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
-from export_pipeline.exports.publishing import Making, making
+from export_pipeline.exports.publishing import HOLDERS, Making, making
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.scanning import FileGone, Scan
 from export_pipeline.exports.spans import RowsChanged
@@ -130,8 +131,9 @@ def make(
     gone: UPath | None = None
     miscounted: str | None = None
     for _ in range(ATTEMPTS):
-        looks = {name: look(sources.ledger, name, request) for name in request.data_types}
         with ExitStack() as stack:
+            stack.enter_context(locks.joined(sources.settings, HOLDERS))
+            looks = {name: look(sources.ledger, name, request) for name in request.data_types}
             made_at = stack.enter_context(making(sources.settings, scratch, place(looks)))
             made: Made | None = None
             try:

@@ -24,6 +24,10 @@ from export_pipeline.files import flush, to_json
 from export_pipeline.objects import AnyPath, is_remote, local
 from export_pipeline.settings import Settings
 
+HOLDERS = "holders"
+"""The group of those who hold copies of rows that are not published: an erasure waits for who was in it
+before. Join it before you look which rows there are."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCK = ".lock"
 _DAILY_DEPTH, _JOB_DEPTH = 5, 2
@@ -126,13 +130,10 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
         # What is made again was found damaged: without its manifest it is no export any more.
         objects.remove(final / MANIFEST)
         _remove_unpublished(final)
-        attempt = made_in / f"made-{uuid.uuid4().hex}"
-        attempt.mkdir()  # an erasure waits for those that were begun before it
         try:
             yield _Prefix(final, final, spill)
         finally:
             _remove_unpublished(final)
-            attempt.rmdir()
 
 
 def _making_lock(settings: Settings, final: AnyPath) -> str:

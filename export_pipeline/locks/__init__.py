@@ -2,6 +2,8 @@
 
 With PostgreSQL, a lock is held by a connection and can be lost with it. Who holds one is told of that at
 the end of the block, and by ``confirm``, which everything that publishes asks first.
+
+A group is what processes belong to for a while, as many as like: others see who does, and wait for their end.
 """
 
 import random
@@ -17,7 +19,19 @@ from export_pipeline.locks import files, sessions
 from export_pipeline.locks.sessions import confirm
 from export_pipeline.settings import Settings
 
-__all__ = ["confirm", "forget", "is_held", "known", "lock", "lock_one", "lock_soon", "sweep", "unheld"]
+__all__ = [
+    "confirm",
+    "forget",
+    "is_held",
+    "joined",
+    "known",
+    "lock",
+    "lock_one",
+    "lock_soon",
+    "members",
+    "sweep",
+    "unheld",
+]
 
 _Lock = sessions.Held | IO[str]
 _Take = Callable[[Settings, str], _Lock | None]
@@ -86,6 +100,28 @@ def _free(take: _Take, settings: Settings, names: Sequence[str]) -> _Lock | None
         if (taken := take(settings, name)) is not None:
             return taken
     return None
+
+
+@contextmanager
+def joined(settings: Settings, group: str) -> Iterator[None]:
+    """Belong to ``group`` for the block, under a name of its own; the death of the process ends it.
+
+    Raises:
+        TransientError: see ``lock``.
+    """
+    member = sessions.join(settings, group) if postgres.is_used(settings) else files.join(settings, group)
+    with member:
+        yield
+
+
+def members(settings: Settings, group: str) -> frozenset[str]:
+    """The names under which those alive belong to ``group`` now; none is given twice.
+
+    Raises:
+        TransientError: if the database cannot be reached.
+    """
+    found = sessions.members if postgres.is_used(settings) else files.members
+    return found(settings, group)
 
 
 def is_held(settings: Settings, name: str) -> bool:

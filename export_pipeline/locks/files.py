@@ -5,7 +5,9 @@ A lock is held on a file that may be swept by others: whoever took it looks whet
 
 import fcntl
 import os
-from contextlib import suppress
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +41,22 @@ def _take(path: Path, wait: bool = False) -> IO[str] | None:
         raise
     file.close()
     return None
+
+
+@contextmanager
+def join(settings: Settings, group: str) -> Iterator[None]:
+    """Hold a lock of ``group`` that nobody else asks for; it leaves no trace."""
+    name = f"{group}-{uuid.uuid4().hex}"
+    with held(settings, name):
+        try:
+            yield
+        finally:
+            forget(settings, name)
+
+
+def members(settings: Settings, group: str) -> frozenset[str]:
+    """The names of the locks of ``group`` that are held."""
+    return frozenset(name for name in known(settings, f"{group}-") if is_held(settings, name))
 
 
 def is_held(settings: Settings, name: str) -> bool:

@@ -5,6 +5,7 @@ with it goes the lock. The database is the deployment: two in one server are tol
 """
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +31,9 @@ _holding = threading.Lock()
 class Held:
     """A lock that this process holds by a session of its own, until the block ends."""
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, key: str) -> None:
         self._connection = connection
-        self._name = name
+        self._name, self._key = name, key
         self._using = threading.Lock()
         with _holding:
             _held.add(self)
@@ -54,7 +55,7 @@ class Held:
     def _free(self) -> bool:
         """Give the session back; whether it still held the lock."""
         try:
-            free = f"select pg_advisory_unlock({_key(self._name)})"
+            free = f"select pg_advisory_unlock({self._key})"
             kept = bool(self._connection.exec_driver_sql(free).scalar())
         except DBAPIError:
             kept = False
@@ -90,17 +91,53 @@ def take(settings: Settings, name: str) -> Held | None:
     Raises:
         TransientError: if the database cannot be reached.
     """
+    return _take(settings, name, str(_key(name)))
+
+
+def _take(settings: Settings, name: str, key: str) -> Held | None:
     with _telling():
         connection = _engine(settings).connect()
         try:
-            if connection.exec_driver_sql(f"select pg_try_advisory_lock({_key(name)})").scalar():
-                return Held(connection, name)
+            if connection.exec_driver_sql(f"select pg_try_advisory_lock({key})").scalar():
+                return Held(connection, name, key)
         except BaseException:
             connection.invalidate()
             connection.close()
             raise
         connection.close()
         return None
+
+
+def join(settings: Settings, group: str) -> Held:
+    """A lock of ``group`` that nobody else asks for.
+
+    Raises:
+        TransientError: if the database cannot be reached.
+    """
+    # Locks of two numbers are apart from those of one; the first is that of the group.
+    while True:
+        member = secrets.randbits(31)
+        if taken := _take(settings, f"{group}-{member}", f"{_group(group)}, {member}"):
+            return taken
+
+
+def members(settings: Settings, group: str) -> frozenset[str]:
+    """The names of those who hold a lock of ``group``.
+
+    Raises:
+        TransientError: if the database cannot be reached.
+    """
+    query = (
+        "select objid::bigint from pg_locks where locktype = 'advisory' and granted and objsubid = 2 "
+        "and database = (select oid from pg_database where datname = current_database()) "
+        f"and classid::bigint = {_group(group)}"
+    )
+    with _telling(), _engine(settings).connect() as connection:
+        return frozenset(f"{group}-{member}" for member in connection.exec_driver_sql(query).scalars())
+
+
+def _group(name: str) -> int:
+    return _key(name) & 0x7FFF_FFFF
 
 
 def is_held(settings: Settings, name: str) -> bool:

@@ -49,6 +49,7 @@ LIMITS = (
 
 BUCKET_LIMITS = (
     "Other prefixes and copies of the bucket are not searched.",
+    "Uploads to the landing prefix that are not finished are not searched; ingest judges what they bring.",
     "Space of removed objects that the object store itself has not reclaimed yet is not searched.",
     "State roots of other machines that work on the same bucket are not searched.",
 )

@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -16,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from export_pipeline import buckets, objects
+from export_pipeline import buckets, locks, objects
 from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.daily import SCRATCH
-from export_pipeline.exports.publishing import sweep, sweep_unpublished
+from export_pipeline.exports.making import PUBLISHING
+from export_pipeline.exports.publishing import HOLDERS, sweep, sweep_unpublished
 from export_pipeline.exports.service import lock_name
 from export_pipeline.faults import reach
 from export_pipeline.ingest import quarantine
@@ -37,28 +37,32 @@ from export_pipeline.objects import (
 from export_pipeline.outages import answering
 from export_pipeline.privacy.erasing_store import quiet
 from export_pipeline.privacy.matching import Needles
-from export_pipeline.privacy.passes import under_way
+from export_pipeline.privacy.passes import Pass, under_way
 from export_pipeline.privacy.places import clear_access, made_below
 from export_pipeline.privacy.suppressing import CODE, Counts
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
+from export_pipeline.store.days import AGGREGATES
 from export_pipeline.store.maintenance import LOCK as MAINTENANCE
 from export_pipeline.store.maintenance import sweep_scratch
 
 PURGE = "purge"
+BEFORE = "before"
+"""The step under which the ledger keeps who held copies of rows, and which uploads were begun, when the
+store had just been erased."""
 EXPIRED = "it held a person who was erased; ask for it again"
 
 _FILE = "file"
 _PATIENCE_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
-_SKEW_SECONDS = 1
 _BLOCK_BYTES = 1 << 20
 
 
 def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now: datetime) -> Counts:
     """Clear what is left of the people of a request's pass beside store and export files.
 
-    Exports that were begun before the store was erased are waited for: they are planned again.
+    Exports that were begun before the store was erased, on whatever machine, are waited for: they are planned
+    again.
 
     Raises:
         Conflict: if the pass was not resolved, or the request is complete.
@@ -67,9 +71,10 @@ def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now
     """
     erasing = under_way(ledger, request_id, now)
     needles = erasing.needles
+    holders, uploads = _begun_before(settings, ledger, erasing, now)
+    _wait_for(settings, holders)
     _sweep(settings, store, ledger, now)
-    _wait_for(_attempts(settings))
-    _abort_uploads(settings, erasing.erased_at)
+    _abort(settings, ledger, uploads)
     counts = {"accessExports": 0, "quarantine": 0, "ledger": 0}
     counts |= ledger.erasures.step(erasing.id, PURGE) or {}
 
@@ -119,27 +124,45 @@ def _sweep(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> N
             spilled.unlink()
 
 
-def _attempts(settings: Settings) -> set[Path]:
-    """The directories in which exports are being made, and people read, now."""
-    made, read = (settings.tmp / "exports").glob("*/*"), (settings.tmp / "privacy").glob("*")
-    return {path for path in (*made, *read) if path.is_dir()}
+def _begun_before(
+    settings: Settings, ledger: Ledger, erasing: Pass, now: datetime
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The holders of rows and the ids of the uploads that were there at the first attempt at this step: those
+    that came since have nothing of what was erased before it."""
+    if (noted := ledger.erasures.step(erasing.id, BEFORE)) is None:
+        holders = sorted(locks.members(settings, HOLDERS))
+        noted = {HOLDERS: holders, "uploads": [upload.id for upload in _unfinished(settings)]}
+        ledger.erasures.note(erasing.id, BEFORE, noted, now)
+    return frozenset(noted[HOLDERS]), frozenset(noted["uploads"])
 
 
-def _wait_for(paths: set[Path]) -> None:
+def _wait_for(settings: Settings, holders: frozenset[str]) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
-    while any(path.exists() for path in paths):
+    while holders & locks.members(settings, HOLDERS):
         if time.monotonic() > until:
             raise TransientError("an export begun before the erasure is still being made; try again")
         time.sleep(_LOOK_SECONDS)
 
 
-def _abort_uploads(settings: Settings, erased_at: datetime) -> None:
-    """Give up uploads begun before the erasure: nobody finishes them any more, and the store keeps them."""
-    if is_remote(settings.data):
-        with answering():
-            for upload in list(buckets.unfinished(settings.data)):
-                if upload.begun < erased_at.timestamp() - _SKEW_SECONDS:
-                    buckets.abort(upload)
+def _abort(settings: Settings, ledger: Ledger, uploads: frozenset[str]) -> None:
+    """Give up those of ``uploads`` that are still not finished: whoever sent them has ended."""
+    # Holders were waited for, ingest and maintenance by sweeping; these are the others that send.
+    for name in (PUBLISHING, AGGREGATES):
+        with ledger.lock(name):
+            pass
+    for upload in _unfinished(settings):
+        if upload.id in uploads:
+            with answering():
+                buckets.abort(upload)
+
+
+def _unfinished(settings: Settings) -> list[buckets.Upload]:
+    """The uploads that are no objects yet, but for those of others to the landing prefix."""
+    if not is_remote(settings.data):
+        return []
+    landing = f"{relative(settings.landing, settings.data)}/"
+    with answering():
+        return [each for each in buckets.unfinished(settings.data) if not each.name.startswith(landing)]
 
 
 def _expired(settings: Settings, ledger: Ledger, needles: Needles, now: datetime) -> Iterator[int]:

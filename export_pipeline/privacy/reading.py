@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import duckdb
 
-from export_pipeline import objects
+from export_pipeline import locks, objects
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
-from export_pipeline.exports.publishing import scratch, sweep
+from export_pipeline.exports.publishing import HOLDERS, scratch, sweep
 from export_pipeline.outages import explained
 from export_pipeline.settings import Settings
 
@@ -28,6 +28,7 @@ T = TypeVar("T")
 def connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection of its own, its zone UTC; closed when the block ends."""
     with (
+        locks.joined(settings, HOLDERS),
         scratch(settings.tmp / _FOLDER, SCRATCH) as spill,
         duckdb.connect(
             config={

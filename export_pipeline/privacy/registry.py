@@ -94,7 +94,11 @@ PLACES: Sequence[Place] = (
         _decoded,
         unfinished=True,
     ),
-    Place("certificates", rf"certificates/(?:[^/]+\.jsonl?|{_TEMPORARY})", _decoded),
+    Place(
+        "certificates",
+        rf"certificates/(?:[^/]+\.jsonl?|[^/]+\.removed/\d+\.jsonl|{_TEMPORARY})",
+        _decoded,
+    ),
     Place("probes", r"\.probe-[0-9a-f]{32}", _decoded, unfinished=True),
     Place("secrets", rf"secrets/(?:[^/]+\.(?:key|pem|pub)|{_TEMPORARY})", _plain, here=True),
     Place("ledger", rf"ledger\.db{_COMPANION}?", _database, here=True),

@@ -13,16 +13,16 @@ from typing import Any
 
 from upath import UPath
 
-from export_pipeline import objects
 from export_pipeline.errors import Gone
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.editing import Edit
 from export_pipeline.exports.manifest import DayEntry
 from export_pipeline.exports.rewriting import DataVersion, Rewritten, rewrite_all
 from export_pipeline.faults import reach
+from export_pipeline.growing import extend, pieces
 from export_pipeline.ledger import Ledger
 from export_pipeline.outages import answering
-from export_pipeline.pieces import Assembled, Piece
+from export_pipeline.pieces import Assembled
 from export_pipeline.privacy.erasing_store import step_of
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.privacy.passes import Pass, under_way
@@ -93,16 +93,18 @@ def removed_events(settings: Settings, pass_id: str) -> Assembled:
     Raises:
         Gone: if it is not there, or no more.
     """
-    path = removed_file(settings, pass_id)
+    path, digest = removed_file(settings, pass_id), hashlib.sha256()
     try:
         if not _PASS.fullmatch(pass_id):
             raise FileNotFoundError
-        with answering(), objects.reading(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+        with answering():
+            held = pieces(path)
+            for piece in held:
+                for block in piece.read(0, piece.length):
+                    digest.update(block)
     except FileNotFoundError:
         raise Gone("the list of removed events is not kept any more") from None
-    return Assembled(path.name, "application/x-ndjson", digest, (Piece(size, path=path),))
+    return Assembled(path.name, "application/x-ndjson", digest.hexdigest(), held)
 
 
 def _data_versions(ledger: Ledger, pass_id: str) -> DataVersion:
@@ -148,4 +150,4 @@ def _keep_removed(settings: Settings, pass_id: str, done: Rewritten, noted: int)
         for data_type, event_ids in done.removed.items()
         if event_ids
     ]
-    return objects.extend(path, noted, b"".join(lines))
+    return extend(path, noted, b"".join(lines))

@@ -3,7 +3,7 @@ kept in, for ids that must be gone, and failing where that cannot be done.
 
 What others do meanwhile: a file that vanished is looked for again among those that came since; one that is
 being written is waited for. Files that came into the landing directory after the erasure are searched, but
-ingest judges them: matches in them are a later use.
+ingest judges them: matches in them are a later use. So it does what others are uploading there.
 """
 
 import time
@@ -31,6 +31,8 @@ PATIENCE_SECONDS = 60.0
 
 _PAUSE_SECONDS = 0.5
 _FRESH_SECONDS = 600
+_SKEW_SECONDS = 60
+"""By how much the clocks of this machine and of the object store may differ."""
 _MOST_ROUNDS = 200
 
 
@@ -140,6 +142,8 @@ class _Scan:
             return _Outcome(problem="nobody accounts for this file", lasting=True)
         if place.reader is None:
             return _Outcome(problem=f"the place {place.name} has no reader", lasting=True)
+        if file.upload and place.arrivals:
+            return _Outcome(Found())
         if file.upload:
             return _Outcome(problem="an upload of it was begun and not finished", lasting=self._is_old(file))
         if belongs_to_database(file.path):
@@ -177,7 +181,7 @@ class _Scan:
 
     def _is_old(self, upload: Entry) -> bool:
         """Whether an upload was begun before the erasure: it may hold what was erased."""
-        return upload.modified < self._erased.at.timestamp()
+        return upload.modified < self._erased.at.timestamp() - _SKEW_SECONDS
 
     def _add(self, place: str, found: Found) -> None:
         self.found[place] = self.found.get(place, Found()) + found

@@ -15,14 +15,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from export_pipeline import objects
+from export_pipeline import locks, objects
 from export_pipeline.days import check_range, days_between, oldest_kept_day
 from export_pipeline.errors import DamagedData, OutsideRetention, StorageFull, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import OTHER
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.due import is_closed
-from export_pipeline.exports.publishing import scratch
+from export_pipeline.exports.publishing import HOLDERS, scratch
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
 from export_pipeline.outages import answering, explained
@@ -133,7 +133,7 @@ def _computed(settings: Settings, day: date, sources: Mapping[str, DayRows]) -> 
     """The day's cells; None if a file was removed meanwhile."""
     statement = cells_sql(day, sources, settings.metrics_min_viewers)
     # Where exports are made: what spills here holds user ids, and an erasure waits for these and sweeps them.
-    with scratch(settings.tmp / "exports", SCRATCH) as made_in:
+    with locks.joined(settings, HOLDERS), scratch(settings.tmp / "exports", SCRATCH) as made_in:
         spill = made_in / "spill"
         spill.mkdir()
         try:
