@@ -127,16 +127,6 @@ def test_a_ledger_opened_by_many_at_once_is_migrated_once(settings: Settings) ->
     assert ledgers[0].open_batches() == []
 
 
-def test_the_tables_are_what_the_migrations_make(settings: Settings, ledger: Ledger) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from export_pipeline.ledger.tables import metadata
-
-    with ledger._engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-
-
 def test_a_lock_is_held_by_one_at_a_time(ledger: Ledger) -> None:
     inside, most = 0, 0
 
