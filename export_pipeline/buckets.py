@@ -4,6 +4,8 @@ say what they could not do, uploads that nobody finished, and what a bucket keep
 Every path here is of an object store (see ``objects``).
 """
 
+import errno
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +17,7 @@ from upath import UPath
 
 _AT_ONCE = 1000
 _THREADS = 8
+_MARK = "write"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,33 @@ def bucket_of(path: UPath) -> str:
 def key_of(path: UPath) -> str:
     """The key of an object."""
     return str(path.path.partition("/")[2])
+
+
+def new_mark() -> dict[str, Any]:
+    """What tells the object of one write from that of any other, as options of the call that begins it."""
+    return {"Metadata": {_MARK: uuid.uuid4().hex}}
+
+
+def is_marked(path: UPath, mark: Mapping[str, Any]) -> bool:
+    """Whether the object ``path`` is of the write with this mark: one that was tried again, as the answer of
+    the store was lost, finds its own work."""
+    try:
+        found = _call(path, "head_object", Key=key_of(path)).get("Metadata", {})
+    except FileNotFoundError:
+        return False
+    return bool(found.get(_MARK) == mark["Metadata"][_MARK])
+
+
+def is_refused_as_there(error: BaseException) -> bool:
+    """Whether the store refused to write an object because there is one already."""
+    return code_of(error) == "PreconditionFailed" or (
+        isinstance(error, OSError) and error.errno == errno.EINVAL and "pre-conditions" in str(error)
+    )
+
+
+def is_refused_as_ended(error: BaseException) -> bool:
+    """Whether the store refused to end an upload that has ended: the object is there, or no upload is."""
+    return isinstance(error, FileNotFoundError) or is_refused_as_there(error)
 
 
 def listed(folder: UPath, *, deep: bool = True) -> Iterator[Found]:

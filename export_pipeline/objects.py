@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import duckdb
 import pyarrow as pa
+from s3fs import S3FileSystem
+from s3fs.core import set_custom_error_handler
 from upath import UPath
 
 from export_pipeline import buckets, files
@@ -40,8 +42,16 @@ AnyPathT = TypeVar("AnyPathT", bound=UPath | Path)
 """A path of a tree of data, or one of this machine that somebody named."""
 
 _BLOCK_BYTES = 1 << 20
-_ATTEMPTS = 8
 _SCHEME = "s3://"
+
+_ATTEMPTS, _ROUNDS = 3, 3
+"""How often a request is sent before it has failed, and how often that is done again: a store that is gone is
+told within seconds, which somebody who waits bears; a run is tried again as a whole."""
+_CONNECT_SECONDS = 5
+_TROUBLE = ("InternalError", "ServiceUnavailable", "500", "503")
+
+S3FileSystem.retries = _ROUNDS
+set_custom_error_handler(lambda error: buckets.code_of(error) in _TROUBLE)
 
 
 def place(url: str, endpoint: str = "", region: str = "") -> UPath:
@@ -63,7 +73,7 @@ def place(url: str, endpoint: str = "", region: str = "") -> UPath:
             # Said, as presigned URLs would be of an older version.
             "signature_version": "s3v4",
             "retries": {"max_attempts": _ATTEMPTS, "mode": "standard"},
-            "connect_timeout": 10,
+            "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": 60,
             "max_pool_connections": 32,
             **style,
@@ -96,12 +106,14 @@ def write(path: AnyPath, content: bytes, *, absent: bool = False) -> None:
         FileExistsError: if it is there and must not be.
     """
     if not isinstance(path, Path):
+        mark = buckets.new_mark()
         try:
-            path.fs.pipe_file(path.path, content, mode="create" if absent else "overwrite")
+            path.fs.pipe_file(path.path, content, mode="create" if absent else "overwrite", **mark)
         except OSError as error:
-            if absent and _is_there(error):
+            if not absent or not buckets.is_refused_as_there(error):
+                raise
+            if not buckets.is_marked(path, mark):
                 raise FileExistsError(errno.EEXIST, "it is there already", path.name) from None
-            raise
     elif absent:
         _link_atomically(path, content)
     else:
@@ -139,15 +151,18 @@ def writing(path: AnyPath, *, absent: bool = False) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, file)
             os.fsync(file.fileno())
         return
-    upload = path.fs.open(path.path, "xb" if absent else "wb", block_size=PART_BYTES)
+    mark = buckets.new_mark()
+    upload = path.fs.open(path.path, "xb" if absent else "wb", block_size=PART_BYTES, **mark)
     try:
         yield cast(BinaryIO, upload)
         upload.close()
     except BaseException as error:
+        upload.closed = True
+        if buckets.is_refused_as_ended(error) and buckets.is_marked(path, mark):
+            return
         with suppress(OSError):
             upload.discard()
-        upload.closed = True
-        if absent and _is_there(error):
+        if absent and buckets.is_refused_as_there(error):
             raise FileExistsError(errno.EEXIST, "it is there already", path.name) from None
         raise
 
@@ -202,10 +217,6 @@ def bring(made: Path, place: UPath) -> None:
     with open(made, "rb") as file, writing(place) as sent:
         shutil.copyfileobj(file, sent, READ_BYTES)
     made.unlink()
-
-
-def _is_there(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EINVAL and "pre-conditions" in str(error)
 
 
 def remove(path: AnyPath) -> None:
@@ -376,7 +387,8 @@ def arrow_filesystem(endpoint: str, region: str) -> "FileSystem":
         endpoint_override=host or None,
         scheme=scheme or "https",
         region=region or None,
-        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        connect_timeout=_CONNECT_SECONDS,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS + _ROUNDS - 1),
     )
 
 

@@ -14,7 +14,7 @@ from export_pipeline.buckets import bucket_of, code_of, key_of
 RANGE_BYTES = 8 << 20
 """Bytes that are asked for at once; memory holds two such ranges of a file."""
 
-_ATTEMPTS = 6
+_ATTEMPTS = 4
 _PAUSE_SECONDS = 0.2
 
 
@@ -120,6 +120,11 @@ class Ranges(io.RawIOBase):
                 answer = await path.fs._call_s3(
                     "get_object", Bucket=bucket_of(path), Key=key_of(path), Range=span, **options
                 )
+            except OSError as error:
+                if code_of(error) == "InvalidRange":  # it is empty, or ends before
+                    return b"", start, self._version
+                raise
+            try:
                 async with answer["Body"] as body:
                     content = await body.read()
                 if len(content) == answer["ContentLength"]:
@@ -128,10 +133,6 @@ class Ranges(io.RawIOBase):
             except S3_RETRYABLE_ERRORS:
                 if attempt == _ATTEMPTS - 1:
                     raise
-            except OSError as error:
-                if code_of(error) == "InvalidRange":  # it is empty, or ends before
-                    return b"", start, self._version
-                raise
             with suppress(asyncio.TimeoutError):
                 await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
         raise OSError("the object store cut its answer off each time")

@@ -8,7 +8,14 @@ from typing import Any
 
 from upath import UPath
 
-from export_pipeline.buckets import bucket_of, code_of, key_of
+from export_pipeline.buckets import (
+    bucket_of,
+    is_marked,
+    is_refused_as_ended,
+    is_refused_as_there,
+    key_of,
+    new_mark,
+)
 
 LEAST_BYTES = 5 << 20
 """Bytes that every part of an upload has but the last."""
@@ -25,9 +32,10 @@ class Upload:
         self._pending = bytearray()
         self._parts: list[dict[str, Any]] = []
         self._id = ""
+        self._mark = new_mark()
 
     def __enter__(self) -> "Upload":
-        self._id = self._call("create_multipart_upload")["UploadId"]
+        self._id = self._call("create_multipart_upload", **self._mark)["UploadId"]
         return self
 
     def add(self, content: bytes) -> None:
@@ -89,8 +97,10 @@ class Upload:
                 )
                 return
         except OSError as refused:
+            if is_refused_as_ended(refused) and is_marked(self._path, self._mark):
+                return  # an answer was lost, not the work
             self._abort()
-            if code_of(refused) == "PreconditionFailed":
+            if is_refused_as_there(refused):
                 raise FileExistsError(errno.EEXIST, "it is there already", self._path.name) from None
             raise
         except BaseException:

@@ -139,7 +139,11 @@ def export_day(
     (kind,) = check_data_types([data_type])
     request = ExportRequest(day, day, (kind,), check_format(format))
     check_range(day, day, now, settings.raw_retention_days)
-    with ledger.lock(daily_lock(data_type, format, day)), makers(settings, executor) as pool:
+    with (
+        answering(),
+        ledger.lock(daily_lock(data_type, format, day)),
+        makers(settings, executor) as pool,
+    ):
         sources = Sources(settings, store, ledger, pool, waiting)
         standing = _standing(request, sources)
         if standing:

@@ -22,6 +22,7 @@ from export_pipeline.exports.layout import MANIFEST, PIECES, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.files import flush, to_json
 from export_pipeline.objects import AnyPath, is_remote, local
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 
 HOLDERS = "holders"
@@ -210,9 +211,7 @@ class _Prefix(Making):
         try:
             objects.write(path, written, absent=True)
         except FileExistsError:
-            # A put whose answer was lost is tried again: then it is ours that is there.
-            if path.read_bytes() != written:
-                raise TransientError(f"{self.final} was published by another meanwhile; try again") from None
+            raise TransientError(f"{self.final} was published by another meanwhile; try again") from None
 
     def _check_untouched(self) -> None:
         wanted = {file.name: file.bytes for file in self._manifest.files}
@@ -225,9 +224,11 @@ class _Prefix(Making):
 
 @contextmanager
 def room(folder: AnyPath) -> Iterator[None]:
-    """Turn the lack of room while writing below ``folder`` into ``StorageFull``."""
+    """Turn the lack of room while writing below ``folder`` into ``StorageFull``, and an object store that
+    does not answer into what ``answering`` says."""
     try:
-        yield
+        with answering():
+            yield
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise StorageFull(f"no room is left to write in {folder}; free some and try again") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from export_pipeline.ingest.batches import LOCK as INGEST_LOCK
 from export_pipeline.ledger import Ledger
+from export_pipeline.outages import answering
 from export_pipeline.retention import exports, leftovers, raw
 from export_pipeline.retention.items import Item
 from export_pipeline.settings import Settings
@@ -29,7 +30,7 @@ def retain(
         dry_run: nothing is changed; what would be removed.
     """
     removed: dict[str, Item] = {}
-    with ledger.lock(LOCK):
+    with answering(), ledger.lock(LOCK):
         removed["dailyExports"] = exports.expire_daily(settings, ledger, now, dry_run)
         removed["exports"], removed["accessExports"] = exports.expire_jobs(settings, ledger, now, dry_run)
         with ledger.lock(MAINTENANCE_LOCK), ledger.lock(INGEST_LOCK):
