@@ -1,9 +1,11 @@
 """Searching a database that is in use leaves it to those who use it."""
 
+import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,12 +38,19 @@ def test_a_connection_of_this_process_keeps_its_locks_while_others_come_and_go(t
         assert path.with_name("ledger.db-wal").exists()
 
 
+def opened_here() -> Iterator[tuple[int, int]]:
+    """Device and inode of every file this process holds open."""
+    for descriptor in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # one that another thread, or the listing itself, has closed meanwhile
+            status = os.fstat(int(descriptor.name))
+            yield status.st_dev, status.st_ino
+
+
 def test_databases_nobody_here_uses_are_not_held_open(tmp_path: Path) -> None:
     erased = Erased(Needles(["user_00000001"]), NOW, 1)
-    before = len([*Path("/dev/fd").iterdir()])
-    for number in range(20):
-        path = tmp_path / f"{number}.db"
+    paths = [tmp_path / f"{number}.db" for number in range(20)]
+    for path in paths:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("create table t (text)")
         search_database(path, Search(erased))
-    assert len([*Path("/dev/fd").iterdir()]) == before
+    assert not {(path.stat().st_dev, path.stat().st_ino) for path in paths} & {*opened_here()}
