@@ -118,7 +118,8 @@ class Settings(BaseModel):
         90,
         ge=1,
         le=3650,
-        description="Days that Dagster's runs with their logs, and the log of downloads, are kept",
+        description="Days that Dagster's runs with their logs, and the logs of downloads and deliveries, are "
+        "kept",
     )
     audit_retention_days: int = Field(
         730, ge=1, le=36_500, description="Days that the log of what was done in the portal is kept"

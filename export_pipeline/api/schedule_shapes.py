@@ -142,7 +142,7 @@ class NewSchedule(Schedule):
         "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
     }
 
-    secret: str = sometimes(f"Only if an endpoint was made. {REPEATED}")
+    secret: str = sometimes(f"Only if an endpoint was made, or moved. {REPEATED}")
 
 
 class RemovedSchedule(Shape):

@@ -96,7 +96,9 @@ def get(request: Request, key: Reader, schedule_id: ScheduleId) -> Response:
     openapi_extra=documents.body(shapes.ChangeSchedule, shapes.CHANGES),
 )
 def change_(request: Request, key: Writer, schedule_id: ScheduleId, body: Body) -> Response:
-    """Changes what is given. One that is enabled again delivers what it missed, as far as events are kept."""
+    """Changes what is given. One that is enabled again delivers what it missed, as far as events are kept.
+    With another `delivery.url`, the endpoint that was made for it moves there and gets a new secret, answered
+    this once; one that others use stays, and a new one is made."""
     here = deployment(request)
     schedule, secret = change(here.settings, here.ledger, schedule_id, body, utc_now())
     return answer(request, _document(here, schedule, secret))

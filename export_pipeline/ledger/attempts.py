@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from export_pipeline.ledger.messages import FAILED, PENDING, SUCCESS, Message, message_of, unclaimed
 from export_pipeline.ledger.tables import attempts, messages, webhooks
-from export_pipeline.ledger.webhooks import ACTIVE, note_attempt, note_failure, note_success
+from export_pipeline.ledger.webhooks import ACTIVE, GONE, disable, note_attempt, note_failure, note_success
 
 LEASE = timedelta(minutes=3)
 """How long a claim lasts: longer than any attempt."""
@@ -148,6 +148,8 @@ def _note(connection: Connection, outcome: Outcome) -> Message | None:
                 note_failure(connection, message.webhook_id, outcome.at, outcome.gone)
             status = select(webhooks.c.status).where(webhooks.c.id == message.webhook_id)
             again = again if connection.execute(status).scalar() == ACTIVE else None
+        elif outcome.gone:
+            disable(connection, message.webhook_id, GONE, outcome.at)
     ended = outcome.success or again is None
     row = connection.execute(
         update(messages)

@@ -8,6 +8,7 @@ may try and what an attempt changes. What is kept of a message holds no link: li
 import hashlib
 import hmac
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.paging import check_status, read_page
 from export_pipeline.ledger.sealing import Seal
-from export_pipeline.ledger.tables import attempts, messages, notices, webhooks
+from export_pipeline.ledger.tables import attempts, jobs, messages, notices, webhooks
 from export_pipeline.settings import Settings
 
 PENDING, SUCCESS, FAILED = "pending", "success", "failed"
@@ -39,6 +40,7 @@ OPERATOR_ALERT = "operator.alert"
 
 
 _SEAL = "addresses"
+_MOST_FORGOTTEN = 5000
 
 
 @dataclass(frozen=True)
@@ -358,18 +360,55 @@ class Messages:
             .where(messages.c.webhook_id.in_(wanted))
             .group_by(messages.c.webhook_id, messages.c.state)
         )
-        lasts = select(webhooks.c.id, webhooks.c.last_attempt_at).where(webhooks.c.id.in_(wanted))
+        kept = (webhooks.c.last_attempt_at, webhooks.c.forgotten_successes, webhooks.c.forgotten_failures)
+        about = select(webhooks.c.id, *kept).where(webhooks.c.id.in_(wanted))
         found: dict[str, dict[str, int]] = {webhook_id: {} for webhook_id in wanted}
         with reading(self._engine) as connection:
             for webhook_id, state, count in connection.execute(counted):
                 found[webhook_id][state] = count
-            last = {row[0]: row[1] for row in connection.execute(lasts)}
+            last = dict[str, datetime | None]()
+            for webhook_id, last_at, successes, failures in connection.execute(about):
+                last[webhook_id] = last_at
+                for state, forgotten in ((SUCCESS, successes), (FAILED, failures)):
+                    found[webhook_id][state] = found[webhook_id].get(state, 0) + forgotten
         return {
             webhook_id: Stats(
                 sum(states.values()), states.get(SUCCESS, 0), states.get(FAILED, 0), last.get(webhook_id)
             )
             for webhook_id, states in found.items()
         }
+
+    def ended(self, before: datetime) -> int:
+        """How many messages ended before ``before``, those about exports that are still there left out."""
+        query = select(func.count()).select_from(messages).where(*_over(before))
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar() or 0
+
+    def forget(self, before: datetime) -> int:
+        """Remove the messages that ``ended`` counts with their attempts; how many there were. Endpoints go on
+        counting them."""
+        gone = 0
+        while some := self._forget_some(before):
+            gone += some
+        return gone
+
+    def _forget_some(self, before: datetime) -> int:
+        # A few at a time, as nobody else writes meanwhile.
+        some = select(messages.c.id).where(*_over(before)).limit(_MOST_FORGOTTEN)
+        with self._engine.begin() as connection:
+            rows = connection.execute(
+                delete(messages)
+                .where(messages.c.id.in_(some))
+                .returning(messages.c.webhook_id, messages.c.state)
+            ).all()
+            for (webhook_id, state), count in Counter(tuple(row) for row in rows).items():
+                counted = (
+                    webhooks.c.forgotten_successes if state == SUCCESS else webhooks.c.forgotten_failures
+                )
+                connection.execute(
+                    update(webhooks).where(webhooks.c.id == webhook_id).values({counted: counted + count})
+                )
+        return len(rows)
 
     def waiting(self, now: datetime) -> tuple[int, datetime | None]:
         """How many messages are due and nobody sends, and when the next one of the others is due."""
@@ -416,6 +455,12 @@ class Messages:
                 .values(state=PENDING, next_attempt_at=now, ended_at=None, error=None)
             )
             return message_of(_one(connection, message_id, webhook_id))
+
+
+def _over(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    # Who got an export is told when it changes.
+    there = select(jobs.c.id).where(jobs.c.id == messages.c.job_id, jobs.c.state == "complete")
+    return messages.c.ended_at < before, ~there.exists()
 
 
 def _subject(current: Mapping[str, str], new: Sequence[str]) -> str:

@@ -110,11 +110,12 @@ class Schedules:
         """
         with self._engine.begin() as connection:
             last = connection.execute(select(func.max(schedules.c.number))).scalar() or 0
-            held, secret = self._recipient(connection, recipient, now)
+            new_id = schedule_id or f"sch_{uuid.uuid4().hex[:24]}"
+            held, secret = self._recipient(connection, recipient, new_id, None, now)
             row = connection.execute(
                 insert(schedules)
                 .values(
-                    id=schedule_id or f"sch_{uuid.uuid4().hex[:24]}",
+                    id=new_id,
                     number=last + 1,
                     created_by=created_by,
                     created_at=now,
@@ -131,7 +132,7 @@ class Schedules:
         """Make a schedule, as it was read ``before``, what is wanted; see ``create``.
 
         Args:
-            recipient: default: who gets it now.
+            recipient: default: who gets it now. An endpoint that was made for it moves to the URL given.
 
         Raises:
             NotFound: if there is none with this id, or no such endpoint.
@@ -140,7 +141,10 @@ class Schedules:
         with self._engine.begin() as connection:
             if _schedule(_one(connection, before.id)) != before:
                 raise Conflict(f"schedule {before.id} was changed meanwhile; try again", field="id")
-            held, secret = self._recipient(connection, recipient, now) if recipient else ({}, None)
+            held: dict[str, Any] = {}
+            secret: str | None = None
+            if recipient:
+                held, secret = self._recipient(connection, recipient, before.id, before.webhook_id, now)
             row = connection.execute(
                 update(schedules)
                 .where(schedules.c.id == before.id)
@@ -161,12 +165,29 @@ class Schedules:
         }
 
     def _recipient(
-        self, connection: Connection, recipient: Recipient, now: datetime
+        self,
+        connection: Connection,
+        recipient: Recipient,
+        schedule_id: str,
+        current: str | None,
+        now: datetime,
     ) -> tuple[dict[str, Any], str | None]:
+        """What a schedule holds of its recipient, and the secret of an endpoint that was made or moved.
+
+        Args:
+            current: the endpoint that it is delivered to now.
+        """
         if recipient.address is not None:
             return {"webhook_id": None, "address": self._addresses.close(recipient.address)}, None
         if recipient.url is not None:
-            made, secret = self._webhooks.add(connection, recipient.url, _FOLLOW_UPS, "", now)
+            if current is not None:
+                if self._webhooks.known(connection, current).url == recipient.url:
+                    return {"webhook_id": current, "address": None}, None
+                if moved := self._webhooks.move(connection, current, recipient.url, schedule_id):
+                    return {"webhook_id": current, "address": None}, moved
+            made, secret = self._webhooks.add(
+                connection, recipient.url, _FOLLOW_UPS, "", now, made_for=schedule_id
+            )
             return {"webhook_id": made.id, "address": None}, secret
         known = self._webhooks.known(connection, recipient.webhook_id or "")
         return {"webhook_id": known.id, "address": None}, None

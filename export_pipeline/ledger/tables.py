@@ -247,6 +247,9 @@ webhooks = Table(
     Column("failing_since", Instant),
     Column("created_at", Instant, nullable=False),
     Column("last_attempt_at", Instant),
+    Column("made_for", Text),
+    Column("forgotten_successes", BigInteger, nullable=False, server_default="0"),
+    Column("forgotten_failures", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("status in ('active', 'disabled')", name="webhooks_status"),
     CheckConstraint("(previous_secret is null) = (previous_until is null)", name="webhooks_rotation"),
 )
@@ -274,6 +277,7 @@ messages = Table(
     Index("messages_due", "state", "next_attempt_at"),
     Index("messages_of_webhook", "webhook_id", "number"),
     Index("messages_counted", "webhook_id", "state", "number"),
+    Index("messages_ended", "ended_at"),
     CheckConstraint("state in ('pending', 'success', 'failed')", name="messages_state"),
     CheckConstraint("(state = 'pending') = (next_attempt_at is not null)", name="messages_next"),
     CheckConstraint("(webhook_id is null) <> (address is null)", name="messages_recipient"),

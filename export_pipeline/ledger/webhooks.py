@@ -93,8 +93,13 @@ class Webhooks:
         description: str,
         now: datetime,
         webhook_id: str | None = None,
+        made_for: str | None = None,
     ) -> tuple[Webhook, str]:
-        """The same as part of a transaction."""
+        """The same as part of a transaction.
+
+        Args:
+            made_for: the id of the schedule that it is made for.
+        """
         secret = _new_secret()
         last = connection.execute(select(func.max(webhooks.c.number))).scalar() or 0
         row = connection.execute(
@@ -108,6 +113,7 @@ class Webhooks:
                 status=ACTIVE,
                 secret=self._seal.close(secret),
                 created_at=now,
+                made_for=made_for,
             )
             .returning(*webhooks.c)
         ).one()
@@ -192,6 +198,33 @@ class Webhooks:
                     field="webhookId",
                 )
             connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+
+    def move(self, connection: Connection, webhook_id: str, url: str, schedule_id: str) -> str | None:
+        """Let an endpoint that was made for a schedule, and is used by no other, be another URL, with a new
+        secret as nobody knows who reads there; its log and what waits for it stay. Part of a transaction.
+
+        Returns:
+            The secret; None if it was not made for the schedule, or others use it.
+        """
+        others = select(schedules.c.id).where(
+            schedules.c.webhook_id == webhook_id, schedules.c.id != schedule_id
+        )
+        mine = (webhooks.c.id == webhook_id, webhooks.c.made_for == schedule_id, ~others.exists())
+        secret = _new_secret()
+        moved = connection.execute(
+            update(webhooks)
+            .where(*mine)
+            .values(
+                url=url,
+                secret=self._seal.close(secret),
+                previous_secret=None,
+                previous_until=None,
+                status=ACTIVE,
+                reason=None,
+                failing_since=None,
+            )
+        )
+        return secret if moved.rowcount else None
 
     def rotate(self, webhook_id: str, now: datetime) -> tuple[str, datetime]:
         """A new secret for an endpoint, and until when the one before is in force too.

@@ -78,6 +78,12 @@ def forget_downloads(settings: Settings, ledger: Ledger, now: datetime, dry: boo
     return Item(rows=ledger.links.ended(before) if dry else ledger.links.forget(before))
 
 
+def forget_deliveries(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -> Item:
+    """Remove messages, and the log of attempts at them, that ended long enough before ``now``."""
+    before = now - timedelta(days=settings.log_retention_days)
+    return Item(rows=ledger.messages.ended(before) if dry else ledger.messages.forget(before))
+
+
 def forget_audit(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -> Item:
     """Remove what the portal's log says of what was done long enough before ``now``."""
     before = now - timedelta(days=settings.audit_retention_days)

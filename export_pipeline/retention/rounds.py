@@ -40,6 +40,7 @@ def retain(
             removed["orphans"] = leftovers.sweep_orphans(settings, store, now, dry_run)
         removed["answers"] = leftovers.forget_answers(ledger, now, dry_run)
         removed["downloads"] = leftovers.forget_downloads(settings, ledger, now, dry_run)
+        removed["deliveries"] = leftovers.forget_deliveries(settings, ledger, now, dry_run)
         removed["audit"] = leftovers.forget_audit(settings, ledger, now, dry_run)
         removed["locks"] = leftovers.sweep_locks(settings, dry_run)
     return removed

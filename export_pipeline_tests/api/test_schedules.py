@@ -10,6 +10,7 @@ import standardwebhooks
 
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.outbox import Courier
+from export_pipeline.ledger.messages import NewMessage
 from export_pipeline_tests.api.conftest import ROWS, TIMEOUT, Api, Serving
 from export_pipeline_tests.api.test_exports import refused
 from export_pipeline_tests.delivery.receivers import Receiver, receiver
@@ -114,6 +115,32 @@ def test_one_is_changed_and_run(api: Api, there: Receiver) -> None:
     data(api, "DELETE", path)
     assert api.call("DELETE", f"/v1/webhooks/{webhook_id}").status_code == 200
     assert api.call("GET", f"{SCHEDULES}{path}").status_code == 404
+
+
+def test_an_endpoint_made_for_it_moves_with_its_url_and_keeps_its_log(api: Api, there: Receiver) -> None:
+    schedule = made(api, delivery={"url": there.url})
+    path, webhook_id = f"/{schedule['id']}", schedule["delivery"]["webhookId"]
+    count = api.ledger.webhooks.list()[2]
+    same = data(api, "PATCH", path, json={"delivery": {"url": there.url}})
+    assert (same["delivery"]["webhookId"], "secret" in same) == (webhook_id, False)
+    api.ledger.messages.send_all([NewMessage("user.erased", {}, webhook_id)], utc_now())
+    moved = data(api, "PATCH", path, json={"delivery": {"url": f"{there.url}/moved"}})
+    assert moved["delivery"]["webhookId"] == webhook_id
+    assert moved["secret"] not in ("", schedule["secret"])
+    assert api.ledger.webhooks.get(webhook_id).url == f"{there.url}/moved"
+    assert (api.ledger.webhooks.list()[2], api.ledger.messages.list(webhook_id)[2]) == (count, 1)
+    used = made(api, delivery={"webhookId": webhook_id})
+    other = data(api, "PATCH", path, json={"delivery": {"url": there.url}})
+    assert other["delivery"]["webhookId"] != webhook_id
+    assert data(api, "GET", f"/{used['id']}")["delivery"]["webhookId"] == webhook_id
+
+
+def test_an_endpoint_of_somebodys_own_stays_where_it_is(api: Api, there: Receiver) -> None:
+    own, _ = api.ledger.webhooks.create(there.url, ["export.ready"], "", utc_now())
+    schedule = made(api, delivery={"webhookId": own.id})
+    moved = data(api, "PATCH", f"/{schedule['id']}", json={"delivery": {"url": f"{there.url}/moved"}})
+    assert moved["delivery"]["webhookId"] != own.id
+    assert api.ledger.webhooks.get(own.id).url == there.url
 
 
 @pytest.mark.parametrize(

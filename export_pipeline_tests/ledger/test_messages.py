@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.errors import Conflict, NotFound
-from export_pipeline.ledger import Job, Ledger, NewJob
+from export_pipeline.ledger import Job, Ledger, NewJob, messages
 from export_pipeline.ledger.attempts import LEASE, Claimed, Outcome
 from export_pipeline.ledger.messages import EVENTS, Message
 from export_pipeline.ledger.webhooks import Webhook
@@ -171,6 +171,44 @@ def test_an_endpoint_that_is_gone_is_disabled_and_what_waits_for_it_fails(ledger
     assert ledger.webhooks.change(webhook.id, NOW, status="active").reason is None
     ledger.messages.retry(all_of(ledger)[0].id, NOW)
     assert claim(ledger)
+
+
+def test_a_test_that_is_answered_with_410_disables_the_endpoint_too(ledger: Ledger) -> None:
+    held = endpoint(ledger)
+    ledger.messages.add_test("del_1", "export.ready", {}, held.id, "mine", NOW + LEASE, NOW)
+    claimed = Claimed(ledger.messages.get("del_1"), "mine")
+    note(ledger, claimed, code=500)
+    assert ledger.webhooks.get(held.id).status == "active"
+    ledger.messages.add_test("del_2", "export.ready", {}, held.id, "mine", NOW + LEASE, NOW)
+    complete(ledger)
+    note(ledger, Claimed(ledger.messages.get("del_2"), "mine"), code=410, gone=True)
+    disabled = ledger.webhooks.get(held.id)
+    assert (disabled.status, disabled.reason) == ("disabled", "it answered 410 Gone")
+    assert {message.state for message in all_of(ledger)} == {"failed"}
+
+
+def test_deliveries_that_ended_long_ago_are_forgotten_but_go_on_being_counted(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_MOST_FORGOTTEN", 2)
+    held = endpoint(ledger)
+    jobs = [complete(ledger).id for _ in range(6)]
+    claimed = claim(ledger)
+    for number, each in enumerate(claimed[:5]):
+        success = number < 3
+        note(ledger, each, NOW + number * DAY, success=success, next_attempt_at=None)
+    for job_id in jobs[:4] + jobs[5:]:
+        ledger.jobs.expire(job_id, "EXPIRED", "its time is over", NOW)
+    before = ledger.messages.stats([held.id])
+    assert (before[held.id].total, before[held.id].successful, before[held.id].failed) == (6, 3, 2)
+    until = NOW + 3 * DAY
+    assert ledger.messages.ended(until) == 3
+    assert [ledger.messages.forget(until) for _ in range(2)] == [3, 0]
+    assert ledger.messages.forget(NOW + 90 * DAY) == 1
+    # One waits, and one is about an export that is still there.
+    assert {message.job_id for message in all_of(ledger)} == {jobs[4], jobs[5]}
+    assert ledger.messages.stats([held.id]) == before
+    assert not any(ledger.messages.attempts([each.message.id for each in claimed[:4]]).values())
 
 
 def test_an_endpoint_is_disabled_after_five_days_of_nothing_but_failures(ledger: Ledger) -> None:
