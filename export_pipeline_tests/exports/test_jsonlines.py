@@ -48,6 +48,14 @@ def test_usual_lines_need_no_parser(data_type: str, data: str) -> None:
     assert check(data_type, "jsonl", content).problems == []
 
 
+@pytest.mark.parametrize("count", [20, 1000])
+def test_the_wrong_one_among_nested_data_is_found_in_its_line(count: int) -> None:
+    nested = '{"a":{"b":[1,null]}}'
+    content = b"".join(line(n, data='{"a":{"b":[1,]}}' if n == 7 else nested) for n in range(count))
+    assert proven(content) == [n != 7 for n in range(count)]
+    assert check("events", "jsonl", content).problems[0].row == 8
+
+
 @pytest.mark.parametrize("data", ['{"a":[[[1]]]}', '{"a":"\\ud83d\\ude00"}', '{"a":{"b":{"c":1}}}'])
 def test_unusual_data_is_left_to_the_parser_and_found_right(data: str) -> None:
     content = b"".join(line(n, data=data if n == 7 else "{}") for n in range(20))
