@@ -16,7 +16,8 @@ class BodyLimit:
     """ASGI middleware that holds a body in memory, as far as it may be that long, and refuses a longer one.
 
     What is too much is read and dropped, up to a point: a client that still sends would otherwise see
-    its connection break instead of the answer.
+    its connection break instead of the answer. What is below the path ``app.state.tells_too_long`` tells it
+    in its own words: it gets the request with no body, and the most allowed as ``state.too_long``.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -38,7 +39,11 @@ class BodyLimit:
             if seen <= self._most:
                 body += message.get("body", b"")
             more = message.get("more_body", False)
-        if seen > self._most:
+        own = getattr(scope["app"].state, "tells_too_long", None)
+        if seen > self._most and own and scope["path"].startswith(own):
+            scope.setdefault("state", {})["too_long"] = self._most
+            body.clear()
+        elif seen > self._most:
             error = InvalidRequest(
                 f"the body has more than {self._most} bytes, the most allowed", field="body"
             )

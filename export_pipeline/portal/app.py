@@ -28,9 +28,10 @@ from export_pipeline.portal import (
     status,
     webhooks,
 )
-from export_pipeline.portal.guards import LoginNeeded
+from export_pipeline.portal.guards import LoginNeeded, TooLong
 from export_pipeline.portal.headers import Headers
 from export_pipeline.portal.pages import PREFIX, error_page, to_login
+from export_pipeline.sizes import size
 
 MODULES = (login, home, exports, overview, privacy, schedules, webhooks, keys, status, activity)
 STATIC = Path(__file__).parent / "static"
@@ -48,18 +49,26 @@ def attach(api: FastAPI) -> FastAPI:
     portal.mount("/static", StaticFiles(directory=STATIC))
     portal.add_middleware(Headers, failed=_failed)
     portal.add_exception_handler(LoginNeeded, _login_needed)
+    portal.add_exception_handler(TooLong, _too_long)
     portal.add_exception_handler(ExportPipelineError, _told)
     portal.add_exception_handler(RequestValidationError, _malformed)
     portal.add_exception_handler(HTTPException, _unrouted)
     portal.add_exception_handler(OperationalError, _busy)
     portal.add_exception_handler(PoolTimeout, _busy)
     api.mount(PREFIX, portal)
+    api.state.tells_too_long = f"{PREFIX}/"
     api.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", 307), include_in_schema=False)
     return api
 
 
 def _login_needed(request: Request, _: Exception) -> Response:
     return to_login(request)
+
+
+def _too_long(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TooLong)
+    told = f"What was sent is more than {size(error.most)}, the most that a form can hold; send it in parts."
+    return error_page(request, 413, told)
 
 
 def _told(request: Request, error: Exception) -> Response:
@@ -75,6 +84,10 @@ def _unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         return error_page(request, 405, "This address is not for that; go to the page and use its form.")
+    if error.status_code == 400:
+        return error_page(
+            request, 400, "This form cannot be read; go back to its page and send it from there."
+        )
     return error_page(request, 404, "There is no such page.")
 
 

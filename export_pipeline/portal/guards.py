@@ -10,6 +10,7 @@ import hmac
 import re
 import secrets as random
 from dataclasses import dataclass
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from ipaddress import ip_address
 from typing import Annotated, cast
@@ -36,6 +37,14 @@ class LoginNeeded(Exception):
     """The page is for who is logged in."""
 
 
+class TooLong(Exception):
+    """The form has more bytes than the most allowed, which it is made with."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+
 @dataclass(frozen=True)
 class Visitor:
     """Who asks: ``form_token`` belongs in every form of the answer."""
@@ -46,8 +55,8 @@ class Visitor:
 
 
 async def read_form(request: Request) -> FormData:
-    """The form of a POST; empty for other requests."""
-    if request.method == "POST":
+    """The form of a POST; empty for other requests, and where the body was too long."""
+    if request.method == "POST" and not getattr(request.state, "too_long", 0):
         return await request.form()
     return FormData()
 
@@ -57,6 +66,7 @@ def visitor(request: Request, form: Annotated[FormData, Depends(read_form)]) -> 
 
     Raises:
         Forbidden: if a form was sent that is none of ours for this visitor.
+        TooLong: if its body was.
     """
     given = request.cookies.get(COOKIE, "")
     token = given if _TOKEN.fullmatch(given) else ""
@@ -66,6 +76,9 @@ def visitor(request: Request, form: Annotated[FormData, Depends(read_form)]) -> 
     if session is not None and session.how == PROXY and session.who != name:
         session = None
     known = Visitor(token, _form_token(request, token), session) if token else None
+    if most := getattr(request.state, "too_long", 0):
+        request.state.visitor = known
+        raise TooLong(most)
     if request.method not in ("GET", "HEAD"):
         _check_form(request, form, known)
     if session is None and name:
@@ -115,14 +128,26 @@ def end_session(request: Request, known: Visitor) -> None:
 
 def set_cookie(request: Request, token: str) -> None:
     """Give the visitor a token with the answer; an empty one takes it away."""
+    add_cookie(request, COOKIE, token, request.scope["root_path"], None if token else timedelta())
+
+
+def add_cookie(request: Request, name: str, value: str, path: str, lifetime: timedelta | None) -> None:
+    """Give a cookie with the answer, instead of what this name was given before.
+
+    Args:
+        path: the path, with the portal's, from which on down it is sent.
+        lifetime: None: until the browser is closed; zero takes the cookie away.
+    """
     public = deployment(request).settings.public_url
-    cookie: SimpleCookie = SimpleCookie({COOKIE: token})
-    cookie[COOKIE].update({"path": request.scope["root_path"], "httponly": True, "samesite": "Lax"})
+    cookie: SimpleCookie = SimpleCookie({name: value})
+    cookie[name].update({"path": path, "samesite": "Lax"})
+    cookie[name]["httponly"] = True
     if request.url.scheme == "https" or public.startswith("https://"):
-        cookie[COOKIE]["secure"] = True
-    if not token:
-        cookie[COOKIE]["max-age"] = 0
-    request.state.cookies = [cookie[COOKIE].OutputString()]
+        cookie[name]["secure"] = True
+    if lifetime is not None:
+        cookie[name]["max-age"] = round(lifetime.total_seconds())
+    held = getattr(request.state, "cookies", {})
+    request.state.cookies = {**held, name: cookie[name].OutputString()}
 
 
 def proxy_user(request: Request) -> str:

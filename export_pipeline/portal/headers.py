@@ -47,7 +47,7 @@ class Headers:
                 headers = MutableHeaders(scope=message)
                 headers.update(_ALWAYS)
                 headers["Cache-Control"] = _FOREVER if static and message["status"] == 200 else "no-store"
-                for cookie in state.get("cookies", ()):
+                for cookie in state.get("cookies", {}).values():
                     headers.append("Set-Cookie", cookie)
             await send(message)
 

@@ -14,6 +14,7 @@ from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
+from export_pipeline.portal.onceshown import Shown, show_at, take
 from export_pipeline.portal.pages import code_of, page, to
 
 router = APIRouter(prefix="/keys", dependencies=[Depends(member)])
@@ -35,13 +36,14 @@ GivenForm = Annotated[Form, Depends(form_of)]
 
 @router.get("")
 def show(request: Request, done: str = "") -> Response:
-    """The keys, and the form of a new one."""
-    return _page(request, Form({"scopes": ["exports:read"]}), said=_DONE.get(done, ""))
+    """The keys, and the form of a new one; one that was just made, this once."""
+    form = Form({"scopes": ["exports:read"]})
+    return _page(request, form, said=_DONE.get(done, ""), shown=take(request))
 
 
 @router.post("")
 def make(request: Request, form: GivenForm) -> Response:
-    """Make a key and show it in the answer, this once."""
+    """Make a key, and go on to the page that shows it."""
     once = form.text("once")
     try:
         key, text = deployment(request).ledger.keys.create(
@@ -54,7 +56,7 @@ def make(request: Request, form: GivenForm) -> Response:
         told = error if form.all("scopes") else none
         return _page(request, form.told(told, {"scope": "scopes"}), code=code_of(told, is_form=True))
     note(request, "made an API key", key.id)
-    return _page(request, Form({"scopes": ["exports:read"]}), secret=text)
+    return show_at(request, "/keys", Shown(text))
 
 
 @router.post("/{key_id}/revoke")
@@ -66,7 +68,7 @@ def revoke(request: Request, key_id: str) -> Response:
 
 
 def _page(
-    request: Request, form: Form, *, said: str = "", secret: str | None = None, code: int = 200
+    request: Request, form: Form, *, said: str = "", shown: Shown | None = None, code: int = 200
 ) -> Response:
     once = form.text("once")
     return page(
@@ -78,5 +80,5 @@ def _page(
         scopes=_SCOPES,
         keys=deployment(request).ledger.keys.list(),
         said=said,
-        secret=secret,
+        shown=shown,
     )

@@ -131,19 +131,13 @@ def erase(request: Request, form: GivenForm) -> Response:
 @router.get("/erasures/{request_id}")
 def erasure(request: Request, request_id: str) -> Response:
     """A request to erase a person, and what its certificate says."""
-    here, now = deployment(request), utc_now()
-    found = here.ledger.erasures.get(request_id)
-    certificate, wrong = _certificate(request, found)
-    return page(
-        request,
-        "erasure.html",
-        erasure=found,
-        open=found.state in BEING_ERASED,
-        told=shown(here.ledger, found),
-        due=_due(found, now),
-        certificate=certificate,
-        wrong=wrong,
-    )
+    return page(request, "erasure.html", **_erasure(request, request_id), seen=None)
+
+
+@router.get("/erasures/{request_id}/live")
+def erasure_live(request: Request, request_id: str, seen: str = "") -> Response:
+    """What changes of an erasure while it is done. ``seen`` is the state that was shown before."""
+    return page(request, "erasure_live.html", **_erasure(request, request_id), seen=seen)
 
 
 @router.get("/erasures/{request_id}/certificate")
@@ -155,6 +149,20 @@ def certificate(request: Request, request_id: str) -> Response:
     note(request, "downloaded a certificate", found.id)
     named = {"Content-Disposition": f'attachment; filename="{found.id}.json"'}
     return Response(content, media_type="application/json", headers=named)
+
+
+def _erasure(request: Request, request_id: str) -> dict[str, Any]:
+    ledger = deployment(request).ledger
+    found = ledger.erasures.get(request_id)
+    certificate, wrong = _certificate(request, found)
+    return {
+        "erasure": found,
+        "open": found.state in BEING_ERASED,
+        "told": shown(ledger, found),
+        "due": _due(found, utc_now()),
+        "certificate": certificate,
+        "wrong": wrong,
+    }
 
 
 def _certificate(request: Request, found: Erasure) -> tuple[dict[str, Any] | None, str]:

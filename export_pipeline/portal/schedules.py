@@ -23,6 +23,7 @@ from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.exports import CREATED_BY
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
+from export_pipeline.portal.onceshown import Shown, show_at, take
 from export_pipeline.portal.pages import code_of, page, to
 
 router = APIRouter(prefix="/schedules", dependencies=[Depends(member)])
@@ -64,7 +65,7 @@ def new(request: Request) -> Response:
 
 @router.post("")
 def make(request: Request, form: GivenForm) -> Response:
-    """Set one up; the secret of an endpoint made for it is shown in the answer, this once."""
+    """Set one up, and go on to it, where the secret of an endpoint made for it is shown this once."""
     here = deployment(request)
     once = form.text("once")
     schedule_id = once if _ONCE.fullmatch(once) else f"sch_{secrets.token_hex(12)}"
@@ -81,7 +82,7 @@ def make(request: Request, form: GivenForm) -> Response:
             )
             note(request, "set up a scheduled export", made.id)
             if secret is not None:
-                return _page(request, made, said=_DONE["made"], secret=secret)
+                return show_at(request, f"/schedules/{made.id}?done=made", Shown(secret))
     except IntegrityError:
         pass  # set up by the same form a moment ago
     except ExportPipelineError as error:
@@ -93,7 +94,7 @@ def make(request: Request, form: GivenForm) -> Response:
 def one(request: Request, schedule_id: str, done: str = "") -> Response:
     """One of them."""
     found = deployment(request).ledger.schedules.get(schedule_id)
-    return _page(request, found, said=_DONE.get(done, ""))
+    return _page(request, found, said=_DONE.get(done, ""), shown=take(request))
 
 
 @router.get("/{schedule_id}/edit")
@@ -117,7 +118,7 @@ def save(request: Request, schedule_id: str, form: GivenForm) -> Response:
         return _form(request, schedule_form.told(form, error), before, code_of(error, is_form=True))
     note(request, "changed a scheduled export", after.id)
     if secret is not None:
-        return _page(request, after, said=_DONE["changed"], secret=secret)
+        return show_at(request, f"/schedules/{after.id}?done=changed", Shown(secret))
     return to(request, f"/schedules/{after.id}?done=changed")
 
 
@@ -171,7 +172,7 @@ def _page(
     *,
     said: str = "",
     problem: str = "",
-    secret: str | None = None,
+    shown: Shown | None = None,
     code: int = 200,
 ) -> Response:
     is_making = deployment(request).ledger.schedules.is_making(found.id)
@@ -182,7 +183,7 @@ def _page(
         **_told(request, found),
         said=said,
         problem=problem,
-        secret=secret,
+        shown=shown,
         is_making=is_making,
     )
 

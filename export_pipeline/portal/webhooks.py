@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
+from export_pipeline.delivery import payloads
 from export_pipeline.delivery.endpoints import change, check_event, create
 from export_pipeline.delivery.outbox import Courier
-from export_pipeline.delivery.payloads import shown
 from export_pipeline.errors import ExportPipelineError, NotFound
 from export_pipeline.ledger.messages import (
     EVENTS,
@@ -28,6 +28,7 @@ from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
+from export_pipeline.portal.onceshown import Shown, show_at, take
 from export_pipeline.portal.pages import code_of, instant, page, to
 
 router = APIRouter(prefix="/webhooks", dependencies=[Depends(member)])
@@ -79,7 +80,7 @@ def new(request: Request) -> Response:
 
 @router.post("")
 def make(request: Request, form: GivenForm) -> Response:
-    """Make one; its secret is shown in the answer, this once."""
+    """Make one, and go on to it, where its secret is shown this once."""
     here = deployment(request)
     once = form.text("once")
     webhook_id = once if _ONCE.fullmatch(once) else f"whk_{secrets.token_hex(12)}"
@@ -87,7 +88,7 @@ def make(request: Request, form: GivenForm) -> Response:
         if not _is_known(request, webhook_id):
             made, secret = create(here.settings, here.ledger, _asked(form), utc_now(), webhook_id)
             note(request, "made a webhook", made.id)
-            return _page(request, made, secret=secret)
+            return show_at(request, f"/webhooks/{made.id}", Shown(secret))
     except IntegrityError:
         pass  # made by the same form a moment ago
     except ExportPipelineError as error:
@@ -101,7 +102,7 @@ def one(
 ) -> Response:
     """An endpoint and its deliveries."""
     found = deployment(request).ledger.webhooks.get(webhook_id)
-    return _page(request, found, cursor=cursor, state=state, said=_DONE.get(done, ""))
+    return _page(request, found, cursor=cursor, state=state, said=_DONE.get(done, ""), shown=take(request))
 
 
 @router.get("/{webhook_id}/edit")
@@ -137,7 +138,7 @@ def set_status(request: Request, webhook_id: str, form: GivenForm) -> Response:
 
 @router.post("/{webhook_id}/rotate")
 def rotate(request: Request, webhook_id: str) -> Response:
-    """Make a new secret and show it in the answer, this once."""
+    """Make a new secret, and go on to the endpoint, where it is shown this once."""
     ledger = deployment(request).ledger
     found = ledger.webhooks.get(webhook_id)
     try:
@@ -145,7 +146,8 @@ def rotate(request: Request, webhook_id: str) -> Response:
     except ExportPipelineError as error:
         return _page(request, found, problem=error.message, code=code_of(error))
     note(request, "rotated the secret of a webhook", found.id)
-    return _page(request, found, secret=secret, until=instant(until))
+    told = f"Until {instant(until)} UTC messages are signed with the secret before too."
+    return show_at(request, f"/webhooks/{found.id}", Shown(secret, told))
 
 
 @router.post("/{webhook_id}/test")
@@ -203,7 +205,7 @@ def _delivery(
 ) -> Response:
     here = deployment(request)
     message = here.ledger.messages.get(delivery_id, webhook_id)
-    payload = shown(here.settings, here.ledger, message, utc_now())
+    payload = payloads.shown(here.settings, here.ledger, message, utc_now())
     return page(
         request,
         "delivery.html",
@@ -225,8 +227,7 @@ def _page(
     state: State = None,
     said: str = "",
     problem: str = "",
-    secret: str | None = None,
-    until: str = "",
+    shown: Shown | None = None,
     code: int = 200,
 ) -> Response:
     ledger = deployment(request).ledger
@@ -247,8 +248,7 @@ def _page(
         once=f"del_{secrets.token_hex(12)}",
         said=said,
         problem=problem,
-        secret=secret,
-        until=until,
+        shown=shown,
     )
 
 

@@ -280,7 +280,7 @@ def test_a_webhook_is_made_and_its_secret_kept_by_mouse(opening: Opening) -> Non
     page.get_by_text("Rotate secret").click()
     page.get_by_role("button", name="Make new secret").click()
     expect(page.get_by_role("status").filter(has_text="Until")).to_be_visible()
-    page.goto(page.url.removesuffix("/rotate"))
+    page.reload()
     expect(page.locator("#secret")).to_have_count(0)
 
 

@@ -36,7 +36,8 @@ def test_the_token_of_another_session_is_worth_nothing(inside: Portal) -> None:
     token = inside.form_token("/activity")
     inside.client.cookies.clear()
     inside.log_in()
-    assert inside.post("/logout", formToken=token).status_code == 403
+    for path in posts(inside):
+        assert inside.post(path, formToken=token).status_code == 403, path
 
 
 def test_a_form_sent_from_another_site_is_refused(inside: Portal) -> None:
@@ -100,3 +101,22 @@ def test_a_defect_is_a_page_with_its_request_id_and_no_more(
 def test_the_first_page_of_the_server_is_the_portal(portal: Portal) -> None:
     assert portal.client.get("/").headers["location"] == "/portal/"
     assert any(isinstance(route, Mount) and route.path == "/portal" for route in portal.client.app.routes)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_that_is_too_long_is_refused_on_a_page_in_one_sentence(inside: Portal, kind: str) -> None:
+    long = b"contentIds=" + b"x" * inside.settings.body_bytes
+    for path in posts(inside):
+        answer = inside.client.post(f"/portal{path}", content=long, headers={"Content-Type": kind})
+        assert answer.status_code == 413, path
+        assert "is more than 1" in texts(answer)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "Log out" in answer.text
+    assert (
+        inside.client.post("/v1/analytics/export", content=long).json()["error"]["details"]["field"] == "body"
+    )
+
+
+def test_a_form_that_cannot_be_read_is_no_page_that_is_not_there(inside: Portal) -> None:
+    broken = {"Content-Type": "multipart/form-data"}
+    assert inside.client.post("/portal/keys", content=b"x", headers=broken).status_code == 400

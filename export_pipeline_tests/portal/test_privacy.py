@@ -85,11 +85,13 @@ def test_a_person_is_erased_and_the_certificate_says_so(
         assert answer.headers["location"] == f"/portal/privacy/erasures/{once}"
     page = texts(inside.get(f"/privacy/erasures/{once}"))
     assert "queued" in page
+    assert "The erasure is" not in texts(inside.get(f"/privacy/erasures/{once}/live?seen=queued"))
     assert "in 30 days" in page
     assert once in inside.get("/privacy").text
     assert inside.get(f"/privacy/erasures/{once}/certificate").status_code == 409
     for name in STEPS:
         take_step(inside.settings, inside.store, inside.ledger, once, name, utc_now())
+    assert "The erasure is complete." in texts(inside.get(f"/privacy/erasures/{once}/live?seen=queued"))
     page = texts(inside.get(f"/privacy/erasures/{once}"))
     assert "Its signature is right" in page
     assert "Matches left 0" in page

@@ -11,6 +11,8 @@ from export_pipeline.days import utc_now
 from export_pipeline.errors import Unauthorized
 from export_pipeline.ledger.keys import USE_NOTED_EVERY
 from export_pipeline.ledger.messages import EXPORT_READY
+from export_pipeline.portal.guards import COOKIE
+from export_pipeline.portal.onceshown import COOKIE as ONCE
 from export_pipeline_tests.delivery.receivers import receiver
 from export_pipeline_tests.portal.conftest import Opening, Portal, texts
 
@@ -22,10 +24,16 @@ def actions(portal: Portal) -> list[str]:
     return [entry.action for entry in portal.ledger.audit.list()[0]]
 
 
+def led(portal: Portal, answer: httpx.Response) -> httpx.Response:
+    """The page that a form leads to."""
+    assert answer.status_code == 303, answer.text
+    page: httpx.Response = portal.client.get(answer.headers["location"])
+    return page
+
+
 def after(portal: Portal, answer: httpx.Response) -> str:
     """The text of the page that a form leads to."""
-    assert answer.status_code == 303, answer.text
-    return texts(portal.client.get(answer.headers["location"]))
+    return texts(led(portal, answer))
 
 
 def webhook(portal: Portal, **more: Any) -> str:
@@ -33,7 +41,7 @@ def webhook(portal: Portal, **more: Any) -> str:
     answer = portal.post(
         "/webhooks", **{"url": HOOK, "events": [EXPORT_READY], "description": "Ours", **more}
     )
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 303, answer.text
     return portal.ledger.webhooks.list()[0][0].id
 
 
@@ -56,7 +64,7 @@ def schedule(portal: Portal, **more: Any) -> httpx.Response:
 
 def test_a_key_is_shown_once_works_and_can_be_revoked(inside: Portal) -> None:
     once = "key_" + "0" * 24
-    answer = inside.post("/keys", name=SCRIPT, scopes=["exports:read", "privacy"], once=once)
+    answer = led(inside, inside.post("/keys", name=SCRIPT, scopes=["exports:read", "privacy"], once=once))
     found = re.search(r"sk_live_[A-Za-z0-9_-]{43}", answer.text)
     assert found
     assert SCRIPT not in answer.text
@@ -97,7 +105,8 @@ def test_when_a_key_was_used_last_is_shown_and_noted_once_a_minute(inside: Porta
 
 def test_a_webhook_shows_its_secret_once_and_can_be_changed(inside: Portal) -> None:
     once = "whk_" + "0" * 24
-    made = inside.post("/webhooks", url=HOOK, events=[EXPORT_READY], description=SCRIPT, once=once)
+    answer = inside.post("/webhooks", url=HOOK, events=[EXPORT_READY], description=SCRIPT, once=once)
+    made = led(inside, answer)
     secret = inside.ledger.webhooks.target(once, utc_now()).secret
     assert secret in made.text
     assert SCRIPT not in made.text
@@ -111,7 +120,7 @@ def test_a_webhook_shows_its_secret_once_and_can_be_changed(inside: Portal) -> N
     assert inside.ledger.webhooks.get(once).events == ("export.failed", "user.erased")
     after(inside, inside.post(f"/webhooks/{once}/status", status="disabled"))
     assert inside.ledger.webhooks.get(once).status == "disabled"
-    rotated = inside.post(f"/webhooks/{once}/rotate")
+    rotated = led(inside, inside.post(f"/webhooks/{once}/rotate"))
     fresh = inside.ledger.webhooks.target(once, utc_now())
     assert fresh.secret in rotated.text
     assert fresh.previous == (secret,)
@@ -182,7 +191,7 @@ def test_a_weekly_feed_by_mail_is_set_up_changed_and_deleted(inside: Portal) -> 
 
 
 def test_a_feed_to_a_new_address_makes_its_webhook_and_shows_the_secret(inside: Portal) -> None:
-    answer = schedule(inside, to="url", url=HOOK)
+    answer = led(inside, schedule(inside, to="url", url=HOOK))
     made = inside.ledger.schedules.list()[0][0]
     assert made.webhook_id
     assert inside.ledger.webhooks.target(made.webhook_id, utc_now()).secret in answer.text
@@ -247,3 +256,43 @@ def test_run_now_goes_on_to_the_export(inside: Portal) -> None:
     assert again.status_code == 409
     assert "is queued" in texts(again)
     assert utc_now() - inside.ledger.schedules.get("sch_" + "2" * 24).created_at < timedelta(minutes=1)
+
+
+def test_a_page_with_a_secret_is_loaded_again_without_it_and_makes_no_other(inside: Portal) -> None:
+    held = webhook(inside)
+    answer = inside.post(f"/webhooks/{held}/rotate")
+    secret = inside.ledger.webhooks.target(held, utc_now()).secret
+    assert secret not in answer.text + str(answer.headers)
+    assert secret in led(inside, answer).text
+    assert secret not in led(inside, answer).text
+    assert inside.ledger.webhooks.target(held, utc_now()).secret == secret
+
+
+def test_a_secret_is_shown_on_its_page_to_who_made_it_alone(inside: Portal) -> None:
+    held, other = webhook(inside), webhook(inside)
+    answer = inside.post(f"/webhooks/{held}/rotate")
+    secret = inside.ledger.webhooks.target(held, utc_now()).secret
+    sealed, token = answer.headers["set-cookie"].partition(";")[0], inside.token
+    inside.client.cookies.clear()
+    cookie = {"Cookie": f"{sealed}; {COOKIE}={token}"}
+    assert secret not in inside.get(f"/webhooks/{other}", headers=cookie).text
+    assert secret in inside.get(f"/webhooks/{held}", headers=cookie).text
+    stranger = inside.ledger.sessions.begin("Bob", "password", utc_now())
+    stolen = {"Cookie": f"{sealed}; {COOKIE}={stranger}"}
+    page = inside.get(f"/webhooks/{held}", headers=stolen)
+    assert page.status_code == 200
+    assert secret not in page.text
+
+
+@pytest.mark.parametrize("given", ["", "x", "gAAAAA"])
+def test_a_cookie_that_holds_no_secret_is_no_defect(inside: Portal, given: str) -> None:
+    inside.client.cookies.set(ONCE, given, domain="testserver.local", path="/portal")
+    assert inside.get("/keys").status_code == 200
+
+
+def test_a_secret_that_waited_too_long_is_not_shown(inside: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = webhook(inside)
+    answer = inside.post(f"/webhooks/{held}/rotate")
+    late = utc_now() + timedelta(minutes=6)
+    monkeypatch.setattr("export_pipeline.portal.onceshown.utc_now", lambda: late)
+    assert inside.ledger.webhooks.target(held, utc_now()).secret not in led(inside, answer).text
