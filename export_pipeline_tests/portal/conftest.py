@@ -1,8 +1,12 @@
-"""The portal in process: a deployment with a day of rows, and a visitor with a cookie jar."""
+"""The portal in process: a deployment with a day of rows, and a visitor with a cookie jar; and the same on a
+socket for a real browser."""
 
 import html
 import re
-from collections.abc import Callable
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +16,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from export_pipeline.api.app import create_app
+from export_pipeline.api.server import server
 from export_pipeline.days import utc_now
 from export_pipeline.ledger import Ledger
 from export_pipeline.portal import attach, guards
@@ -21,6 +27,8 @@ from export_pipeline.portal.guards import COOKIE
 from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
 from export_pipeline_tests.api.conftest import land_yesterday
+from export_pipeline_tests.delivery.receivers import Received, Reply, receiver
+from export_pipeline_tests.system import program
 
 PASSWORD = "correct horse battery"
 NAME = "Ana"
@@ -67,6 +75,7 @@ class Portal:
 
 
 Opening = Callable[..., Portal]
+Visit = Callable[..., Page]
 
 
 def texts(answer: httpx.Response) -> str:
@@ -112,3 +121,85 @@ def inside(_filled: Portal) -> Portal:
     here = replace(_filled, client=browser(app))
     here.hold(here.ledger.sessions.begin(NAME, guards.PASSWORD, utc_now()))
     return here
+
+
+@pytest.fixture(scope="session")
+def failing_once() -> Iterator[str]:
+    """The address of a receiver that refuses each message the first time."""
+    before: set[str] = set()
+
+    def reply(request: Received, _: int) -> Reply:
+        message = request.headers["webhook-id"]
+        known = message in before
+        before.add(message)
+        return (200, {}, b"ok") if known else (500, {}, b"not now")
+
+    with receiver() as listening:
+        listening.reply = reply
+        yield listening.url
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, failing_once: str) -> Iterator[tuple[str, Portal]]:
+    """A portal with a day of rows on a socket, and where."""
+    allowed = "http://" + failing_once.split("/")[2]
+    home = tmp_path_factory.mktemp("browser") / "home"
+    portal = opened(home, rows=True, jobs_per_day="1000", webhook_allow=allowed)
+    app = portal.client.app
+    assert isinstance(app, FastAPI)
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = server(app, ending_seconds=1)
+    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/portal", portal
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser; ended with the module, as no other event loop can run beside it."""
+    path = program("chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser, served: tuple[str, Portal]) -> Iterator[Visit]:
+    """Open a page of the portal as somebody who is logged in; nothing may be refused or broken on it."""
+    url, portal = served
+    contexts = []
+    problems: list[str] = []
+
+    def open_(path: str = "/exports", logged_in: bool = True, **more: Any) -> Page:
+        context = chromium.new_context(base_url=url, **more)
+        contexts.append(context)
+        if logged_in:
+            token = portal.ledger.sessions.begin(NAME, "password", utc_now())
+            context.add_cookies([{"name": "export_pipeline_portal", "value": token, "url": url}])
+        page = context.new_page()
+        page.on("console", lambda said: problems.append(said.text) if is_problem(said) else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(url + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def is_problem(said: ConsoleMessage) -> bool:
+    """Whether it is one of the page itself.
+
+    That an answer is an error is what some tests are about, and a page that is left, or an estimate that a
+    newer one replaces, aborts its request.
+    """
+    expected = ("Failed to load resource", "htmx:afterRequest", "htmx:sendAbort")
+    return said.type == "error" and not said.text.startswith(expected)

@@ -1,16 +1,27 @@
 """What holds of every page: forms of ours alone, headers that keep foreign code out, errors in style."""
 
+import html
+import json
 import re
 
 import pytest
 from fastapi.routing import APIRoute
+from sqlalchemy import update
 from starlette.routing import Mount
 
 from export_pipeline.days import utc_now
+from export_pipeline.delivery.recurring import create
+from export_pipeline.exports.service import request_export
+from export_pipeline.ingest import ingest_landing
+from export_pipeline.ledger import tables
+from export_pipeline.ledger.messages import EXPORT_READY, NewMessage
+from export_pipeline.ledger.webhooks import disable
 from export_pipeline.portal import app as portal_app
 from export_pipeline.portal.sections import SECTIONS
-from export_pipeline_tests.portal.conftest import Portal, texts
+from export_pipeline.privacy.asking import request_access
+from export_pipeline_tests.portal.conftest import Opening, Portal, texts
 
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 LINKS = [link.path for section in SECTIONS for link in section.links]
 
 
@@ -54,6 +65,59 @@ def test_every_route_but_the_login_is_for_who_is_logged_in(portal: Portal) -> No
             answer = portal.get(re.sub(r"{[^}]*}", "exp_1", route.path))
             assert answer.status_code == 303, route.path
             assert answer.headers["location"].startswith("/portal/login"), route.path
+
+
+def test_script_in_any_text_is_text_on_every_page(opening: Opening) -> None:
+    portal, now = opening(rows=True), utc_now()
+    ledger = portal.ledger
+    portal.hold(ledger.sessions.begin(SCRIPT, "password", now))
+    hook = ledger.webhooks.create(f"https://x.example/{SCRIPT}", [EXPORT_READY], SCRIPT, now)[0].id
+    ledger.keys.create(["exports:read"], now, SCRIPT)
+    (sent,) = ledger.messages.send_all([NewMessage(EXPORT_READY, {"note": SCRIPT}, hook)], now)
+    with ledger._engine.begin() as connection:
+        disable(connection, hook, SCRIPT, now)
+        for table, values in (
+            (tables.messages, {"error": SCRIPT}),
+            (tables.webhooks, {"reason": SCRIPT}),
+        ):
+            connection.execute(update(table).values(**values))
+    job = request_export(
+        portal.settings,
+        portal.store,
+        ledger,
+        {"startDate": portal.yesterday, "endDate": portal.yesterday, "filters": {"contentIds": [SCRIPT]}},
+        now=now,
+        created_by=SCRIPT,
+    )
+    ledger.jobs.start(job.id, 1, now)
+    ledger.jobs.fail(job.id, SCRIPT, SCRIPT, now, attempt=1)
+    wanted = {"frequency": "weekly", "delivery": {"webhookId": hook}, "filters": {"contentIds": [SCRIPT]}}
+    create(portal.settings, ledger, wanted, now, created_by=SCRIPT)
+    erasure = ledger.erasures.create(SCRIPT, "portal", now)
+    ledger.erasures.begin(erasure.id, now)
+    ledger.erasures.fail(ledger.erasures.get(erasure.id).pass_id or "", "X", SCRIPT, now)
+    person = request_access(portal.settings, ledger, SCRIPT, now=now, created_by=SCRIPT)
+    ledger.jobs.start(person.id, 1, now)
+    ledger.jobs.fail(person.id, SCRIPT, SCRIPT, now, attempt=1)
+    landing = portal.settings.landing / "events"
+    landing.mkdir(parents=True, exist_ok=True)
+    (landing / "batch.jsonl").write_text(
+        json.dumps({"event": SCRIPT, "userId": SCRIPT, "deviceType": SCRIPT})
+    )
+    ingest_landing(portal.settings, portal.store, ledger)
+    waiting, seen, told = ["/exports"], set[str](), 0
+    while waiting:
+        path = waiting.pop()
+        answer = portal.get(path)
+        if path in seen or "html" not in answer.headers.get("content-type", ""):
+            continue
+        seen.add(path)
+        assert not re.search(r"<script(?! src=)|<img", answer.text), path
+        told += SCRIPT in texts(answer)
+        waiting += re.findall(r'(?:href|hx-get)="/portal(/[^"?#]*)', html.unescape(answer.text))
+    single = (f"/webhooks/{hook}", f"/webhooks/{hook}/deliveries/{sent}", f"/exports/{job.id}")
+    assert seen >= {*LINKS, *single, f"/privacy/erasures/{erasure.id}", f"/privacy/access/{person.id}"}
+    assert told >= len(single) + len(LINKS) / 2
 
 
 @pytest.mark.parametrize("path", [*LINKS, "/nothing", "/exports/exp_0", "/login"])
