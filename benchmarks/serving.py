@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from benchmarks.inputs import deployment
 from benchmarks.measuring import ROOT
 from export_pipeline.days import utc_now
 from export_pipeline.ledger import Ledger
-from export_pipeline.settings import variable
+from export_pipeline.settings import load, variable
 
 _PATIENCE_SECONDS = 60
 _UNLIMITED = "1000000"
@@ -42,12 +42,18 @@ class Server:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Server]:
-    """The server, without limits on how much is asked of it; it has ended when the block has."""
-    key = Ledger(deployment(home)).keys.create(["exports:read", "exports:write"], utc_now())[1]
+def serving(home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """The server, without limits on how much is asked of it; it has ended when the block has.
+
+    Args:
+        variables: settings that take the place of those of an input.
+    """
+    settings = load(variables) if variables else deployment(home)
+    key = Ledger(settings).keys.create(["exports:read", "exports:write"], utc_now())[1]
     given = {
         variable("home"): str(home),
         variable("first_day"): "2020-01-01",
+        **(variables or {}),
         variable("rate_limit"): _UNLIMITED,
         variable("jobs_per_day"): _UNLIMITED,
     }

@@ -1,4 +1,4 @@
-"""A real Dask cluster for tests: a scheduler and two workers, processes of their own."""
+"""A real Dask cluster for tests: a scheduler and workers, processes of their own."""
 
 import json
 import os
@@ -18,27 +18,28 @@ READY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where its scheduler answers, and its workers."""
+    """Where its scheduler answers, and its processes."""
 
     address: str
+    scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
 
 
 @contextmanager
-def running() -> Iterator[Cluster]:
-    """A cluster whose workers may use the object store of tests."""
+def running(count: int = 2) -> Iterator[Cluster]:
+    """A cluster whose ``count`` workers may use the object store of tests."""
     with tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True) as folder:
         file = Path(folder) / "scheduler.json"
         named = ("--scheduler-file", str(file), "--no-dashboard")
         scheduler = _start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", *named)
         alone = ("--nthreads", "1", "--no-nanny", "--local-directory", folder)
-        workers = [_start("dask_worker", *alone, *named) for _ in range(2)]
+        workers = [_start("dask_worker", *alone, *named) for _ in range(count)]
         try:
             deadline = time.monotonic() + READY_SECONDS
             while not file.exists():
                 assert time.monotonic() < deadline, f"Dask was not ready within {READY_SECONDS} s"
                 time.sleep(0.1)
-            yield Cluster(json.loads(file.read_text())["address"], workers)
+            yield Cluster(json.loads(file.read_text())["address"], scheduler, workers)
         finally:
             for process in (*workers, scheduler):
                 process.kill()

@@ -45,12 +45,13 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """Where it answers, a boto3 client of it, the folder in which it keeps its data, and its master."""
+    """Where it answers, a boto3 client of it, the folder of its data, its master and its process."""
 
     url: str
     client: Any
     data: Path
     master: str
+    pid: int
 
     def reclaim(self) -> None:
         """Let the store free the space of what was removed, which it keeps until then."""
@@ -93,7 +94,7 @@ def running(folder: Path, volumes: int = 200) -> Iterator[ObjectStore]:
     try:
         _until_ready(url, process, folder / "log")
         client.create_bucket(Bucket=BUCKET)
-        yield ObjectStore(url, client, folder / "data", f"http://127.0.0.1:{ports['master']}")
+        yield ObjectStore(url, client, folder / "data", f"http://127.0.0.1:{ports['master']}", process.pid)
     finally:
         process.kill()
         process.wait()

@@ -4,10 +4,12 @@ On a cluster, tasks get and give plain data. The bytes of windows do not come ba
 them as files below ``pieces``, in the tree of the exports. Owns what a lost cluster means.
 """
 
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,7 @@ from export_pipeline.settings import Settings
 
 _FIELD = "EXPORT_PIPELINE_SCHEDULER"
 _PATIENCE_SECONDS = 30
+_LOOK_SECONDS = 1
 _RETRIES = 3
 _LOST = "the workers that make exports were lost; try again"
 
@@ -31,6 +34,7 @@ class Cluster(Executor):
 
     def __init__(self, client: Any, pieces: UPath) -> None:
         self._inner = client.get_executor(pure=False, retries=_RETRIES)
+        self._under_way: set[Future[Any]] = set()
         self.pieces = pieces
         self.threads = max(1, sum(client.nthreads().values()))
 
@@ -38,20 +42,56 @@ class Cluster(Executor):
         """Run ``fn`` on a worker; what it raises is raised, and TransientError if the cluster is lost."""
         given: Future[Any] = self._inner.submit(_run, _sources(), fn, *args, **kwargs)
         ours: Future[Any] = Future()
-        given.add_done_callback(partial(_hand_over, ours))
+        self._under_way.add(ours)
+        given.add_done_callback(partial(self._hand_over, ours))
         return ours
 
+    def abandon(self) -> None:
+        """Wait no longer for what is under way: each raises TransientError."""
+        while self._under_way:
+            with suppress(KeyError):
+                ours = self._under_way.pop()
+                if ours.set_running_or_notify_cancel():
+                    ours.set_exception(TransientError(_LOST))
 
-def _hand_over(ours: Future[Any], given: Future[Any]) -> None:
-    if not ours.set_running_or_notify_cancel():
-        return
+    def _hand_over(self, ours: Future[Any], given: Future[Any]) -> None:
+        try:
+            self._under_way.remove(ours)
+        except KeyError:
+            return
+        if not ours.set_running_or_notify_cancel():
+            return
+        try:
+            ours.set_result(given.result())
+        except CancelledError:
+            ours.set_exception(TransientError(_LOST))
+        except Exception as error:
+            lost = type(error).__module__.partition(".")[0] in ("distributed", "dask", "tornado")
+            ours.set_exception(TransientError(_LOST) if lost else error)
+
+
+@contextmanager
+def _watched(client: Any, cluster: Cluster) -> Iterator[None]:
+    """Abandon the cluster once it has had no worker for a while: Dask itself waits for another for ever."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        seen = time.monotonic()
+        while not ended.wait(_LOOK_SECONDS):
+            with suppress(Exception):  # a scheduler that does not answer has no workers either
+                if client.nthreads():
+                    seen = time.monotonic()
+            if time.monotonic() - seen > _PATIENCE_SECONDS:
+                cluster.abandon()
+                # What is submitted later waits as long.
+                seen = time.monotonic()
+
+    watcher = threading.Thread(target=watch, name="cluster", daemon=True)
+    watcher.start()
     try:
-        ours.set_result(given.result())
-    except CancelledError:
-        ours.set_exception(TransientError(_LOST))
-    except Exception as error:
-        lost = type(error).__module__.partition(".")[0] in ("distributed", "dask", "tornado")
-        ours.set_exception(TransientError(_LOST) if lost else error)
+        yield
+    finally:
+        ended.set()
 
 
 def _run(sources: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -81,7 +121,10 @@ def spill() -> str:
 
 @contextmanager
 def threads(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
-    """``executor``, or threads as many as the settings say, for the length of the block."""
+    """``executor``, or threads as many as the settings say, for the length of the block.
+
+    For what stays on this machine, such as files for the caller, or is short against the way to a cluster.
+    """
     if executor is not None:
         yield executor
         return
@@ -107,8 +150,10 @@ def makers(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
     name = uuid.uuid4().hex
     with locks.lock(settings, f"making-{PIECES}-{name}"), _client(settings) as client:
         pieces = settings.exports / PIECES / name
+        cluster = Cluster(client, pieces)
         try:
-            yield Cluster(client, pieces)
+            with _watched(client, cluster):
+                yield cluster
         finally:
             if objects.is_remote(pieces) or pieces.exists():
                 objects.remove(pieces)

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from export_pipeline.errors import TransientError
 from export_pipeline.exports import export_day
+from export_pipeline.exports.executors import Cluster
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.objects import files_below
@@ -49,6 +52,32 @@ def test_the_bytes_are_those_that_threads_make_and_a_worker_may_be_killed(
         assert {name: (again.path / name).read_bytes() for name in expected} == expected
         assert export_problems(again.path) == []
         assert list(files_below(together.exports / ".making")) == []
+
+
+@pytest.mark.backends("s3")
+def test_when_all_workers_are_lost_an_export_fails_to_be_tried_again_and_nothing_stays(
+    land: Land,
+    environment: dict[str, str],
+    ledger: Ledger,
+    store: Store,
+    cluster: dask.Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("export_pipeline.exports.executors._PATIENCE_SECONDS", 2)
+    submit = Cluster.submit
+
+    def submitted(executor: Cluster, *args: Any) -> Future[Any]:
+        for worker in cluster.workers:
+            worker.kill()
+        return submit(executor, *args)
+
+    monkeypatch.setattr(Cluster, "submit", submitted)
+    land([row(1)])
+    settings = load({**environment, "EXPORT_PIPELINE_SCHEDULER": cluster.address})
+    with pytest.raises(TransientError, match="workers that make exports were lost"):
+        export_day("events", "jsonl", DAY, settings=settings, store=store, ledger=ledger, now=NOW)
+    assert [path for path, _, _ in files_below(settings.exports) if path.suffix == ".json"] == []
+    assert list(files_below(settings.exports / ".making")) == []
 
 
 def test_a_scheduler_that_is_not_there_is_told_and_nothing_stays(
