@@ -16,7 +16,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from export_pipeline.api.app import create_app
 from export_pipeline.api.server import server
@@ -170,28 +170,38 @@ def chromium() -> Iterator[Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="module")
+def windows() -> dict[str, BrowserContext]:
+    """Windows of the browser that were opened before, by what they are like."""
+    return {}
+
+
 @pytest.fixture
-def visit(chromium: Browser, served: tuple[str, Portal]) -> Iterator[Visit]:
+def visit(
+    chromium: Browser, windows: dict[str, BrowserContext], served: tuple[str, Portal]
+) -> Iterator[Visit]:
     """Open a page of the portal as somebody who is logged in; nothing may be refused or broken on it."""
     url, portal = served
-    contexts = []
+    pages: list[Page] = []
     problems: list[str] = []
 
     def open_(path: str = "/exports", logged_in: bool = True, **more: Any) -> Page:
-        context = chromium.new_context(base_url=url, **more)
-        contexts.append(context)
+        context = windows.get(repr(more)) or chromium.new_context(**more)
+        windows[repr(more)] = context
+        context.clear_cookies()
         if logged_in:
             token = portal.ledger.sessions.begin(NAME, "password", utc_now())
             context.add_cookies([{"name": "export_pipeline_portal", "value": token, "url": url}])
         page = context.new_page()
+        pages.append(page)
         page.on("console", lambda said: problems.append(said.text) if is_problem(said) else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(url + path)
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not problems
 
 
