@@ -169,14 +169,16 @@ def test_python_does_nothing_for_each_line_that_lands(tmp_path: Path) -> None:
 def test_a_batch_reads_event_ids_of_the_days_it_touches_and_nothing_else(tmp_path: Path) -> None:
     settings = deployment(tmp_path / "home", 4_000, wide=600)
     size = sum(Path(file).stat().st_size for file in Store(settings).files(TABLE))
-    other_day = {"timestamp": f"{DAY - timedelta(days=3)}T12:00:00Z"}
+    days = [DAY, DAY, DAY, DAY - timedelta(days=3), DAY - timedelta(days=4)]
     read = []
-    for batch, changes in enumerate(({}, {}, other_day)):
+    for batch, day in enumerate(days):
+        changes = {} if day == DAY else {"timestamp": f"{day}T12:00:00Z"}
         land(settings, [line(1_000 * batch + 40 * n, **changes) for n in range(20)])
         with counted_reading() as work:
             report = ingest_landing(settings, Store(settings), Ledger(settings), now=NOW)
         assert report.counts["events"].accepted == 20
         read.append(work.bytes)
-    _, same_day, another = read
+    # The first one loads code; and of two, one may meet another thread of this process that reads.
+    same_day, another = min(read[1:3]), min(read[3:])
     assert same_day < size / 4
     assert another < same_day

@@ -8,7 +8,7 @@ import hashlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -196,6 +196,7 @@ class _Part:
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     ranges: list[Future[Content] | Range] = field(default_factory=list)
     read_to: int = 0
+    flushed: Future[None] | None = None
     stored: Future[tuple[int, str]] | None = None
     pieces: list[bytes | Extent] = field(default_factory=list)
 
@@ -212,6 +213,8 @@ class _Parts:
         self._executor = executor
         self._parts: list[_Part] = []
         self._open = ExitStack()
+        # The disk takes a part while the next one is made.
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flush")
         self._copied = copied
         self._composed = copied or isinstance(executor, Cluster)
         self._begin()
@@ -281,8 +284,11 @@ class _Parts:
             self._append(member(b""))
         if self._part.read_to < self._part.size or not self._part.size:
             self._read_back()
-        self._open.close()
         part, submit = self._part, self._executor.submit
+        if is_remote(part.path):
+            self._open.close()
+        else:
+            part.flushed = self._flusher.submit(self._open.pop_all().close)
         if self._composed:
             try:
                 submit(objects.compose, part.path, part.pieces).result()
@@ -296,6 +302,7 @@ class _Parts:
         """Let go of the file being written, whether or not it is whole."""
         with suppress(_Abandoned):
             self._open.__exit__(_Abandoned, _Abandoned(), None)
+        self._flusher.shutdown()
 
     def finish(self) -> Written:
         """End the last part; what was written, once the second reader has found the same."""
@@ -308,6 +315,8 @@ class _Parts:
 
     def _checked(self, part: _Part, together: Content) -> FileEntry:
         found = Content()
+        if part.flushed:
+            part.flushed.result()
         for future in part.ranges:
             assert not isinstance(future, Range)
             found.extend(future.result())
