@@ -1,4 +1,4 @@
-"""The second reader's view of rows: whole lines of JSONL or CSV, parsed by pyarrow and checked.
+"""The second reader's view of rows: whole lines of JSONL or CSV, proven or parsed, and checked.
 
 Owns what is right inside a file: the rows parse, have exactly the keys or columns of the contract
 in order, the right types, names and instants, and stand in export order. Shares nothing with
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from itertools import product
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ import pyarrow.csv
 import pyarrow.json
 
 from export_pipeline.events.catalogue import DATA_TYPES, DataType, Field
-from export_pipeline.exports.jsonlines import prove, texts
 
 _EPOCH = date(1970, 1, 1)
 _DAY_US = 86_400_000_000
@@ -147,13 +147,12 @@ def _first_not_unicode(content: bytes) -> int | None:
 
 
 def _json_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
-    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n")) + 1
-    found = prove(kind, content, ends)
-    rest = np.flatnonzero(~found.lines)
+    found = _proving().prove_lines(kind, content)
+    ends, rest = found.ends, np.flatnonzero(~found.rows)
     if not len(rest):
-        return found.us, lambda rows: texts(content, found.ids[rows], found.id_ends[rows])
+        return found.us, lambda rows: _texts(content, found.ids[rows], found.id_ends[rows])
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
-    lines = texts(content, starts[rest], ends[rest])
+    lines = _texts(content, starts[rest], ends[rest])
     try:
         us, others = _parsed(kind, lines)
     except _Wrong as wrong:
@@ -162,13 +161,30 @@ def _json_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
     found.us[rest] = us
 
     def ids(rows: Longs) -> pa.Array:
-        unproven = ~found.lines[rows]
-        known = texts(content, found.ids[rows[~unproven]], found.id_ends[rows[~unproven]])
+        unproven = ~found.rows[rows]
+        known = _texts(content, found.ids[rows[~unproven]], found.id_ends[rows[~unproven]])
         parsed = others.take(pa.array(np.searchsorted(rest, rows[unproven])))
         places = np.where(unproven, len(known) + np.cumsum(unproven), np.cumsum(~unproven)) - 1
         return pa.concat_arrays([known.cast(pa.string()), parsed]).take(pa.array(places))
 
     return found.us, ids
+
+
+def _proving() -> ModuleType:
+    # Compiling rows is dear to import, and not every process reads any.
+    from export_pipeline.exports import proving
+
+    return proving
+
+
+def _texts(content: bytes, begins: Longs, ends: Longs) -> pa.Array:
+    """The bytes from each of ``begins`` to each of ``ends``, rising and apart from each other."""
+    offsets = np.empty(2 * len(begins) + 1, np.int64)
+    offsets[0], offsets[1::2], offsets[2::2] = 0, begins, ends
+    # What is between the texts is a text too, of which none is taken.
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    both = pa.Array.from_buffers(pa.large_string(), 2 * len(begins), buffers)
+    return both.take(pa.array(np.arange(len(begins)) * 2 + 1))
 
 
 def _parsed(kind: DataType, lines: pa.Array) -> tuple[Longs, pa.Array]:
@@ -214,6 +230,8 @@ def _value_pattern(kind: DataType, field: Field) -> str:
 
 
 def _csv_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
+    if found := _proving().prove_cells(kind, content):
+        return found.us, lambda rows: _texts(content, found.ids[rows], found.id_ends[rows]).cast(pa.string())
     names = list(kind.csv_columns)
     try:
         table = pa.csv.read_csv(

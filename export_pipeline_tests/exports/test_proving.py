@@ -1,5 +1,7 @@
-"""The quick look at lines of JSONL calls right only what a parser finds right, and finds the same in it."""
+"""The quick look at rows calls right only what a parser finds right, and finds the same in it."""
 
+import csv
+import io
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports.jsonlines import prove, texts
+from export_pipeline.exports.proving import prove_cells, prove_lines
 from export_pipeline.exports.rows import check
 from export_pipeline_tests.rows import row
 
@@ -27,8 +29,7 @@ def line(n: int, data_type: str = "events", **changes: Any) -> bytes:
 
 
 def proven(content: bytes, data_type: str = "events") -> list[bool]:
-    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n")) + 1
-    found: list[bool] = prove(DATA_TYPES[data_type], content, ends).lines.tolist()
+    found: list[bool] = prove_lines(DATA_TYPES[data_type], content).rows.tolist()
     return found
 
 
@@ -40,6 +41,8 @@ def proven(content: bytes, data_type: str = "events") -> list[bool]:
         '{"a":1}',
         '{"a":{"b":[1,null],"c":"x"},"d":[true,"\\"\\u00e9"]}',
         '{"x":-0.5e+3,"userId":"\\":"}',
+        '{"a":[[[1]],{}],"b":{"c":{"d":[]}}}',
+        '{"a":"\\ud83d\\ude00"}',
     ],
 )
 def test_usual_lines_need_no_parser(data_type: str, data: str) -> None:
@@ -56,9 +59,11 @@ def test_the_wrong_one_among_nested_data_is_found_in_its_line(count: int) -> Non
     assert check("events", "jsonl", content).problems[0].row == 8
 
 
-@pytest.mark.parametrize("data", ['{"a":[[[1]]]}', '{"a":"\\ud83d\\ude00"}', '{"a":{"b":{"c":1}}}'])
-def test_unusual_data_is_left_to_the_parser_and_found_right(data: str) -> None:
-    content = b"".join(line(n, data=data if n == 7 else "{}") for n in range(20))
+@pytest.mark.parametrize(
+    "unusual", [{"eventId": 'a"b'}, {"data": '{"a":' + "[" * 70 + "]" * 70 + "}"}], ids=["id", "deep"]
+)
+def test_an_unusual_line_is_left_to_the_parser_and_found_right(unusual: dict[str, str]) -> None:
+    content = b"".join(line(n, **(unusual if n == 7 else {})) for n in range(20))
     assert proven(content) == [n != 7 for n in range(20)]
     found = check("events", "jsonl", content)
     assert (found.rows, found.problems) == (20, [])
@@ -69,11 +74,11 @@ def test_unusual_data_is_left_to_the_parser_and_found_right(data: str) -> None:
 def test_instants_are_those_that_are_written(name: str, clock: str) -> None:
     text = f"{name}T{clock}"
     content = line(1, timestamp=text, eventId="abc")
-    found = prove(DATA_TYPES["events"], content, np.array([len(content)]))
+    found = prove_lines(DATA_TYPES["events"], content)
     expected = datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime(1970, 1, 1, tzinfo=UTC)
-    assert found.lines.all()
+    assert found.rows.all()
     assert found.us[0] == expected.days * 86_400_000_000 + expected.seconds * 10**6 + expected.microseconds
-    assert texts(content, found.ids, found.id_ends).to_pylist() == ["abc"]
+    assert content[found.ids[0] : found.id_ends[0]] == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -104,20 +109,97 @@ def test_no_damaged_line_is_called_right(place: int, change: bytes, cut: int) ->
     whole = line(1, data='{"a":{"b":1},"c":"x\\"y"}')
     at = place % len(whole)
     damaged = whole[:at] + change + whole[at + cut :]
-    ends = np.flatnonzero(np.frombuffer(damaged, np.uint8) == ord("\n")) + 1
     try:
         damaged.decode()
     except UnicodeDecodeError:
         return
-    if not len(ends):
+    if not damaged.endswith(b"\n"):
         return
     kind = DATA_TYPES["events"]
-    found = prove(kind, damaged, ends)
-    begins = [0, *ends[:-1].tolist()]
-    for right, us, begin, end in zip(found.lines, found.us, begins, ends.tolist(), strict=True):
+    found = prove_lines(kind, damaged)
+    assert [*found.ends] == [at + 1 for at, octet in enumerate(damaged) if octet == ord("\n")]
+    begins = [0, *found.ends[:-1].tolist()]
+    for right, us, begin, end in zip(found.rows, found.us, begins, found.ends.tolist(), strict=True):
         if right:
             values = json.loads(damaged[begin:end])
             assert list(values) == [f.name for f in kind.row_fields]
             assert values["event"] in kind.event
             moment = datetime.fromisoformat(values["timestamp"].replace("Z", "+00:00"))
             assert int(us) == round(moment.timestamp() * 1000) * 1000
+
+
+def cells(n: int, data_type: str = "events", **changes: str) -> bytes:
+    """A row of CSV, quoted where it must be."""
+    known = {
+        "event": next(iter(DATA_TYPES[data_type].event)), "userId": f"user_{n}", "deviceType": "web",
+        "timestamp": f"2026-11-20T12:00:00.{n % 999 + 1:03d}Z", "receivedAt": "2026-11-20T12:00:01Z",
+        "eventId": f"evt_{n:04d}", "dataType": data_type,
+    }  # fmt: skip
+    known |= changes
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(known.get(c, "") for c in DATA_TYPES[data_type].csv_columns)
+    return out.getvalue().encode()
+
+
+@pytest.mark.parametrize("data_type", DATA_TYPES)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"contentId": 'a, "b"\nc'},
+        {"userId": "'=1+1"},
+        {"data.extra": '{"x":"y"}'},
+        {"country": "DE", "sessionId": "\u00e9"},
+    ],
+)
+def test_usual_rows_of_csv_need_no_parser(data_type: str, changes: dict[str, str]) -> None:
+    content = b"".join(cells(n, data_type, **changes) for n in range(20))
+    found = prove_cells(DATA_TYPES[data_type], content)
+    assert found is not None
+    ids = [content[begin:end] for begin, end in zip(found.ids, found.id_ends, strict=True)]
+    assert ids == [b"evt_%04d" % n for n in range(20)]
+    assert (np.diff(found.us) == 1000).all()
+    checked = check(data_type, "csv", content)
+    assert (checked.rows, checked.problems) == (20, [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"userId": ""}, {"userId": "=1"}, {"event": "nothing"}, {"timestamp": "2026-11-31T12:00:00Z"},
+        {"deviceType": "tv"}, {"dataType": "ads"}, {"data.extra": "x"}, {"data.extra": "[1]"},
+        {"data.rendition": "@x"}, {"data.position": "-x"}, {"receivedAt": ""}, {"eventId": ""},
+    ],
+)  # fmt: skip
+def test_what_is_no_row_of_the_contract_is_a_problem_of_its_row(changes: dict[str, str]) -> None:
+    content = cells(0) + cells(1, **changes) + cells(2)
+    assert prove_cells(DATA_TYPES["events"], content) is None
+    assert check("events", "csv", content).problems[0].row == 2
+
+
+@given(place=st.integers(0, 10**6), change=st.binary(max_size=3), cut=st.integers(0, 3))
+@settings(max_examples=300, deadline=None)
+def test_damaged_rows_of_csv_are_proven_only_if_the_parser_finds_the_same(
+    place: int, change: bytes, cut: int
+) -> None:
+    whole = cells(1, contentId='a "b", c', **{"data.extra": '{"x":1}'}) + cells(2)
+    at = place % len(whole)
+    damaged = whole[:at] + change + whole[at + cut :]
+    try:
+        text = damaged.decode()
+    except UnicodeDecodeError:
+        return
+    if not damaged.endswith(b"\n"):
+        return
+    kind = DATA_TYPES["events"]
+    found = prove_cells(kind, damaged)
+    if found is None:
+        return
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), kind.csv_columns, strict=True))
+    assert [values["eventId"].encode() for values in rows] == [
+        damaged[begin:end] for begin, end in zip(found.ids, found.id_ends, strict=True)
+    ]
+    for values, us in zip(rows, found.us.tolist(), strict=True):
+        assert values["event"] in kind.event
+        moment = datetime.fromisoformat(values["timestamp"].replace("Z", "+00:00"))
+        assert us == round(moment.timestamp() * 1000) * 1000

@@ -1,0 +1,59 @@
+"""Functions over bytes that Numba compiles to machine code: for what has to be done with each row.
+
+Owns how they are compiled and how they reach memory; what they do is written where it belongs. Numba takes
+70 MB and a quarter of a second to import, so modules with such functions are imported where rows are at hand.
+Compiled code is kept beside the source, or in the user's cache, until the file it stands in changes;
+functions that call each other stand in one file.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """``function`` as machine code, which lets other threads run meanwhile; indexes are not checked."""
+    for cache in (True, False):
+        try:
+            return cast(F, numba.njit(nogil=True, cache=cache)(function))
+        except RuntimeError:  # there is no folder to keep it in
+            if not cache:
+                raise
+    raise AssertionError
+
+
+def _loading(kind: Any) -> Any:
+    def load(_context: Any, octets: Any, at: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            place = builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [arguments[1]])
+            place = builder.bitcast(place, context.get_value_type(kind).as_pointer())
+            return builder.load(place, align=1)
+
+        return kind(octets, types.intp), code
+
+    return intrinsic(load)
+
+
+octet = _loading(types.uint8)
+"""``octet(octets, at)``: the byte at a place of an array of bytes."""
+
+word = _loading(types.uint64)
+"""``word(octets, at)``: the eight bytes from a place of an array of bytes on, the first one lowest."""
+
+
+def _counting(_context: Any, value: Any) -> Any:
+    def code(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), code
+
+
+zeros_below: Any = intrinsic(_counting)
+"""``zeros_below(value)``: how many bits below the lowest one of ``value`` are zero; ``value`` is not 0."""
