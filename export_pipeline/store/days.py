@@ -20,7 +20,7 @@ from export_pipeline.faults import reach
 from export_pipeline.settings import Settings
 from export_pipeline.store.editing import Mentions
 from export_pipeline.store.maintenance import expire_snapshots
-from export_pipeline.store.store import Store, path_of, retrying
+from export_pipeline.store.store import Store, path_of, planned, retrying
 
 AGGREGATES = "metrics"
 """The lock held by whoever computes aggregates, or takes something out of them."""
@@ -55,7 +55,7 @@ def replace_day(store: Store, table: str, day: date, rows: pa.Table, properties:
 
     def commit() -> None:
         current = store.table(table)
-        old = [file for file in _live(current) if _day(file) == day]
+        old = [file for file in planned(current.scan()) if _day(file) == day]
         if not old and not files:
             return
         with (
@@ -80,7 +80,7 @@ def erase_mentions(store: Store, table: str, mentions: Mentions) -> int:
     old: list[DataFile] = []
     new: list[DataFile] = []
     replaced = 0
-    for file in _live(loaded):
+    for file in planned(loaded.scan()):
         rows, found = pq.read_table(objects.for_arrow(path_of(loaded, file.file_path)), partitioning=None), 0
         for place, name in enumerate(rows.column_names):
             if pa.types.is_large_string(arrow.field(name).type):
@@ -109,7 +109,7 @@ def erase_mentions(store: Store, table: str, mentions: Mentions) -> int:
 def held_before(store: Store, table: str, before: date) -> Dropped:
     """What a table holds of days before ``before``, in its rows and, replaced or not, on disk."""
     loaded = store.table(table)
-    rows = sum(file.record_count for file in _live(loaded) if _day(file) < before)
+    rows = sum(file.record_count for file in planned(loaded.scan()) if _day(file) < before)
     sizes = _files_before(loaded, before)
     return Dropped(rows, len(sizes), sum(sizes.values()))
 
@@ -131,7 +131,7 @@ def drop_days(settings: Settings, store: Store, table: str, before: date, keep: 
     def commit() -> None:
         nonlocal rows
         current = store.table(table)
-        old = [file for file in _live(current) if _day(file) < before]
+        old = [file for file in planned(current.scan()) if _day(file) < before]
         rows = sum(file.record_count for file in old)
         if old:
             with current.transaction() as transaction, transaction.update_snapshot().overwrite() as snapshot:
@@ -179,10 +179,6 @@ def _remove_empty(folder: UPath, root: UPath) -> None:
     while folder != root and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-def _live(table: Table) -> list[DataFile]:
-    return [task.file for task in table.scan().plan_files()]
 
 
 def _day(file: DataFile) -> date:

@@ -24,7 +24,7 @@ from export_pipeline.settings import Settings
 from export_pipeline.store.editing import USER, Count, Edit, edited, values_of
 from export_pipeline.store.maintenance import Removed, delete_unreachable
 from export_pipeline.store.replacing import groups_of, opened, written_anew, written_beside
-from export_pipeline.store.store import ERASURE, Store, flush_commit, path_of, retrying
+from export_pipeline.store.store import ERASURE, Store, flush_commit, path_of, planned, retrying
 from export_pipeline.store.tables import texts
 
 _EPOCH = date(1970, 1, 1)
@@ -132,7 +132,7 @@ def forget_replaced(store: Store, table: str) -> Removed:
 def _changes(
     settings: Settings, table: Table, work: Callable[[DataFile], _Change | None]
 ) -> Iterator[_Change]:
-    files = sorted((task.file for task in table.scan().plan_files()), key=lambda f: -f.file_size_in_bytes)
+    files = sorted(planned(table.scan()), key=lambda f: -f.file_size_in_bytes)
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="erase") as threads:
         try:
             for change in threads.map(work, files):

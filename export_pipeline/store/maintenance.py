@@ -25,7 +25,7 @@ from export_pipeline.faults import reach
 from export_pipeline.files import scratch_directory
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet, quoted
-from export_pipeline.store.store import BATCH, ERASURE, Store, path_of, retrying
+from export_pipeline.store.store import BATCH, ERASURE, Store, path_of, planned, retrying
 from export_pipeline.store.tables import sort_order
 
 LOCK = "maintenance"
@@ -140,10 +140,10 @@ def _sorted_chunks(table: Table, files: list[DataFile], scratch: Path) -> Iterat
 
 def _live_files(table: Table, day: date | None = None) -> list[DataFile]:
     if day is None:
-        return [task.file for task in table.scan().plan_files()]
+        return planned(table.scan())
     first, after = midnight(day).isoformat(), (midnight(day) + timedelta(days=1)).isoformat()
     condition = f"timestamp >= {literal(first)} and timestamp < {literal(after)}"
-    return [task.file for task in table.scan(row_filter=condition).plan_files()]
+    return planned(table.scan(row_filter=condition))
 
 
 def expire_snapshots(

@@ -22,7 +22,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO, _dataframe_to_data_files, schema
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import assign_fresh_schema_ids
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import DataScan, Table
 from pyiceberg.transforms import BucketTransform, DayTransform
 from sqlalchemy.exc import OperationalError
 from upath import UPath
@@ -160,12 +160,12 @@ class Store:
             start, end: days (UTC), both included; None leaves that side open. Only for event tables.
         """
         loaded = self.table(table)
-        return _paths(loaded, loaded.scan(row_filter=_within(start, end)).plan_files())
+        return _paths(loaded, loaded.scan(row_filter=_within(start, end)))
 
     def sizes(self, table: str, start: date | None = None, end: date | None = None) -> list[int]:
         """The bytes of each of the ``files``."""
-        tasks = self.table(table).scan(row_filter=_within(start, end)).plan_files()
-        return [task.file.file_size_in_bytes for task in tasks]
+        scan = self.table(table).scan(row_filter=_within(start, end))
+        return [file.file_size_in_bytes for file in planned(scan)]
 
     def files_since(self, table: str, after: int) -> dict[date, tuple[UPath, ...]]:
         """By day: the Parquet files of the table as of now that can hold rows of batches after ``after``.
@@ -174,9 +174,9 @@ class Store:
         """
         loaded = self.table(table)
         found: dict[date, list[str]] = {}
-        for task in loaded.scan(row_filter=f"batchSequence > {after}").plan_files():
-            day = _EPOCH + timedelta(days=task.file.partition[0])
-            found.setdefault(day, []).append(task.file.file_path)
+        for file in planned(loaded.scan(row_filter=f"batchSequence > {after}")):
+            day = _EPOCH + timedelta(days=file.partition[0])
+            found.setdefault(day, []).append(file.file_path)
         return {
             day: tuple(path_of(loaded, location) for location in sorted(locations))
             for day, locations in found.items()
@@ -188,7 +188,7 @@ class Store:
             return []
         wanted = In("userId", set(user_ids))  # type: ignore[call-arg, arg-type]
         loaded = self.table(table)
-        return _paths(loaded, loaded.scan(row_filter=wanted).plan_files())
+        return _paths(loaded, loaded.scan(row_filter=wanted))
 
 
 def _within(start: date | None, end: date | None) -> BooleanExpression | str:
@@ -200,10 +200,18 @@ def _within(start: date | None, end: date | None) -> BooleanExpression | str:
     return " and ".join(bounds) or AlwaysTrue()
 
 
-def _paths(table: Table, tasks: Iterable[FileScanTask]) -> list[UPath]:
+def _paths(table: Table, scan: DataScan) -> list[UPath]:
+    return [path_of(table, location) for location in sorted(file.file_path for file in planned(scan))]
+
+
+def planned(scan: DataScan) -> list[DataFile]:
+    """The files that hold the rows of ``scan``.
+
+    Raises:
+        TransientError, InvalidSetting: see ``answering``.
+    """
     with answering():
-        locations = sorted(task.file.file_path for task in tasks)
-    return [path_of(table, location) for location in locations]
+        return [task.file for task in scan.plan_files()]
 
 
 class StoreFiles(PyArrowFileIO):

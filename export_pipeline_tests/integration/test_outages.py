@@ -1,7 +1,7 @@
 """An object store that answers 500 and 503, late, half or not at all: nothing is lost or half done."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.retention import retain
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
+from export_pipeline.store.maintenance import crowded_days
+from export_pipeline.store.tables import TABLE_OF
 from export_pipeline_tests import faultproxy
 from export_pipeline_tests.faultproxy import FaultProxy
 from export_pipeline_tests.objectstore import ObjectStore
@@ -35,6 +37,7 @@ SHARE = 0.05
 SOON_SECONDS = 25
 """Within which who waits is told that the store is gone; about 5 on a machine that does nothing else."""
 LOST = ("lost answer",)
+TABLE = TABLE_OF["events"]
 
 
 @pytest.fixture
@@ -150,6 +153,26 @@ def test_a_store_that_is_gone_is_told_soon_and_what_was_asked_is_done_once_it_is
     there.daily("events", "jsonl", FIRST)
     made = run_job(there.settings, there.store, there.ledger, job, 2, clock=lambda: NOW)
     assert (made.state, verify(there.settings.exports).problems) == ("complete", ())
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        lambda store: store.files(TABLE, FIRST, FIRST),
+        lambda store: store.sizes(TABLE),
+        lambda store: store.files_since(TABLE, 0),
+        lambda store: store.files_of_users(TABLE, [ADA]),
+        lambda store: crowded_days(store, TABLE, 1),
+    ],
+    ids=["files", "sizes", "since", "users", "merging"],
+)
+def test_a_store_that_goes_away_while_files_are_looked_for_is_told(
+    there: Deployment, proxy: FaultProxy, plan: Callable[[Store], object]
+) -> None:
+    there.take_in(days=1)
+    proxy.only, proxy.faults, proxy.share = rb"(GET|HEAD) .*\.avro", ("500",), 1.0
+    with pytest.raises(TransientError, match="the object store does not answer"):
+        plan(there.store)
 
 
 @pytest.mark.parametrize("request_of", [rb"PUT (?!.*uploadId)", rb"PUT .*uploadId", rb"POST .*uploadId"])
