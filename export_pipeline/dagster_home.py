@@ -12,11 +12,13 @@ from pathlib import Path
 from export_pipeline.databases import postgres
 from export_pipeline.errors import ExportPipelineError, InvalidSetting
 from export_pipeline.files import write_atomically
+from export_pipeline.objects import AnyPath, is_remote
 from export_pipeline.settings import Settings, load, variable
 
 _EMBEDDED = "storage:\n  sqlite:\n    base_dir:\n      env: DAGSTER_HOME\n"
 _POSTGRES = f"storage:\n  postgres:\n    postgres_url:\n      env: {variable('database')}\n"
 _S3_LOGS = "dagster_aws.s3.compute_log_manager", "S3ComputeLogManager"
+_FOLDER, _PRINTED = "dagster", "storage"
 INSTANCE_FILE = Path(__file__).resolve().parents[1] / "dagster.yaml"
 """The instance's configuration, at the root of the source tree."""
 
@@ -35,11 +37,18 @@ def prepare(settings: Settings) -> Path:
             f"{INSTANCE_FILE} does not exist; run from a source tree, or set DAGSTER_HOME yourself",
             field="DAGSTER_HOME",
         )
-    home = settings.root / "dagster"
+    home = settings.root / _FOLDER
     target, content = home / INSTANCE_FILE.name, _instance(settings)
     if not target.is_file() or target.read_bytes() != content:
         write_atomically(target, content)
     return home
+
+
+def printed(settings: Settings) -> list[AnyPath]:
+    """Where runs leave what they print, each in a folder that is named by its id: on this machine,
+    and in the object store if there is one."""
+    here = settings.root / _FOLDER / _PRINTED
+    return [here, settings.data / _FOLDER / _PRINTED] if is_remote(settings.data) else [here]
 
 
 def _instance(settings: Settings) -> bytes:
@@ -59,7 +68,12 @@ def _compute_logs(settings: Settings) -> str:
     if not settings.object_store:
         return ""
     bucket, _, prefix = settings.object_store.removeprefix("s3://").strip("/").partition("/")
-    config = {"bucket": bucket, "prefix": f"{prefix}/dagster".lstrip("/")}
+    config = {
+        "bucket": bucket,
+        "prefix": f"{prefix}/{_FOLDER}".lstrip("/"),
+        # Until a step ends, and for good if its process dies: where an erasure and retention look.
+        "local_dir": str(settings.root / _FOLDER / _PRINTED),
+    }
     if settings.s3_endpoint:
         config["endpoint_url"] = settings.s3_endpoint
     if settings.s3_region:

@@ -1,11 +1,11 @@
 """Retention in Dagster: the job a day, what it removed as metadata, and old runs with their logs."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import dagster as dg
 
+from export_pipeline.dagster_home import printed
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.exports import export_key
@@ -14,8 +14,9 @@ from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import has_partition
 from export_pipeline.ledger.keeping import ExpiredExport
 from export_pipeline.operations.due import live_or_problem
+from export_pipeline.outages import answering
 from export_pipeline.retention import Item, retain
-from export_pipeline.retention.items import on_disk
+from export_pipeline.retention.items import remove
 from export_pipeline.settings import Settings
 from export_pipeline.store.tables import METRICS_TABLE
 
@@ -108,13 +109,12 @@ def _is_kept(record: dg.RunRecord, settings: Settings, now: datetime) -> bool:
 
 def _forget_run(instance: dg.DagsterInstance, settings: Settings, run_id: str) -> Item:
     instance.delete_run(run_id)
-    home = settings.root / "dagster"
-    # The embedded default leaves an emptied database and the captured output behind.
-    left = [*(home / "history" / "runs").glob(f"{run_id}.db*"), *(home / "storage").glob(run_id)]
-    item = on_disk(left, rows=1)
-    for path in left:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return item
+    # Dagster leaves what it printed behind, and the embedded default an emptied database.
+    history = settings.root / "dagster" / "history" / "runs"
+    with answering():
+        return Item(rows=1) + remove(
+            [*history.glob(f"{run_id}.db*"), *(folder / run_id for folder in printed(settings))]
+        )
 
 
 def _table(removed: dict[str, Item]) -> str:

@@ -104,6 +104,7 @@ PLACES: Sequence[Place] = (
     Place("ledger", rf"ledger\.db{_COMPANION}?", _database, here=True),
     Place("catalog", rf"catalog\.db{_COMPANION}?", _database, here=True),
     Place("dagster", r"dagster/.+", _dagster, unfinished=True, here=True),
+    Place("output of runs", r"dagster/storage/.+", _decoded, unfinished=True),
     Place("logs", r"logs/[^/]+\.log", _decoded),
     Place("windows", r"exports/\.making/.+", _landed, unfinished=True),
     Place("spilled rows", r"tmp/(?:.+/)?duckdb_temp_[^/]+", _spilled, unfinished=True, here=True),

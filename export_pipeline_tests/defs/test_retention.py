@@ -5,9 +5,13 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from export_pipeline.dagster_home import prepare
 from export_pipeline.days import utc_now
+from export_pipeline.definitions import build_defs
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.exports import export_day
+from export_pipeline.objects import files_below
+from export_pipeline.settings import load
 from export_pipeline_tests.defs.conftest import AddRows, days_ago
 
 KEY = dg.AssetKey("engagement_events_jsonl")
@@ -74,3 +78,27 @@ def test_old_runs_go_with_their_events_and_newer_ones_stay(
     assert instance.get_run_by_id(old) is None
     assert not instance.all_logs(old)
     assert instance.get_run_by_id(new) is not None
+
+
+@pytest.mark.backends("s3")
+def test_what_an_old_run_printed_goes_with_it(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(environment | {"EXPORT_PIPELINE_FIRST_DAY": str(days_ago(120))})
+    definitions = build_defs(settings=settings)
+    home = prepare(settings)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        old = run(definitions, instance).run_id
+        there = settings.data / "dagster" / "storage"
+        assert list(files_below(there / old))
+        # A process that died has left its own on the machine it was on.
+        died = home / "storage" / old / "compute_logs" / "died.out"
+        died.parent.mkdir(parents=True, exist_ok=True)
+        died.write_bytes(b"cut off")
+        later = utc_now() + timedelta(days=90, minutes=1)
+        monkeypatch.setattr("export_pipeline.defs.retention.utc_now", lambda: later)
+        new = run(definitions, instance).run_id
+    assert list(files_below(there / old)) == []
+    assert list(files_below(there / new))
+    assert not died.exists()

@@ -5,12 +5,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from export_pipeline import buckets, objects
+from export_pipeline.dagster_home import prepare
 from export_pipeline.errors import NotProven
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Erasure, Ledger
+from export_pipeline.ledger.erasures import COMPLETE
 from export_pipeline.privacy import certificates
 from export_pipeline.privacy.erasing import erase_now
 from export_pipeline.privacy.matching import Needles
@@ -77,6 +80,29 @@ def test_no_byte_of_them_is_in_any_object_nor_on_the_stores_disk_once_it_reclaim
     in_root = sum(path.is_file() for path in there.settings.root.rglob("*"))
     assert said["filesSearched"] >= len(found) > 20
     assert said["filesSearched"] <= len(found) + in_root + 10
+
+
+@dg.op
+def speak() -> None:
+    print("spoken by the run")
+
+
+def test_what_runs_printed_into_the_bucket_is_searched_too(
+    there: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = prepare(there.settings)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        job = dg.GraphDefinition(name="spoken", node_defs=[speak]).to_job()
+        run = job.execute_in_process(instance=instance)
+    printed = there.settings.data / "dagster" / "storage" / run.run_id
+    assert {path.suffix for path, _, _ in objects.files_below(printed)} == {".out", ".err"}
+    partial = printed / "compute_logs" / "step.out.partial"
+    objects.write(partial, b"spoken of nobody")
+    [request] = erase(there, ADA)
+    assert request.state == COMPLETE
+    objects.write(partial, f"spoken of {ADA}".encode())
+    assert scan(there.settings, ADA).places["output of runs"].hits == 1
 
 
 def on_disk(object_store: ObjectStore, contents: list[bytes]) -> int:
