@@ -1,7 +1,5 @@
 """Analytics → Export data: asking for an export, the list of them, and one with its files."""
 
-import re
-import secrets
 import shlex
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -22,7 +20,7 @@ from export_pipeline.exports.request import parse_request
 from export_pipeline.exports.service import request_export
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, OPEN
-from export_pipeline.portal import export_form
+from export_pipeline.portal import export_form, once
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
@@ -31,7 +29,6 @@ from export_pipeline.portal.pages import page, to
 router = APIRouter(prefix="/exports", dependencies=[Depends(member)])
 
 CREATED_BY = "portal"
-_ONCE = re.compile(r"exp_[0-9a-f]{24}", re.ASCII)
 
 GivenForm = Annotated[Form, Depends(form_of)]
 Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
@@ -47,15 +44,13 @@ def show(request: Request, cursor: Cursor = None) -> Response:
 def ask(request: Request, form: GivenForm) -> Response:
     """Queue an export. The same form sent twice asks once."""
     here, now = deployment(request), utc_now()
-    once = form.text("once")
-    job_id = once if _ONCE.fullmatch(once) else None
+    job_id = once.id_from(request, form, "exp_")
     try:
-        if job_id is None or not _is_known(request, job_id):
+        if not _is_known(request, job_id):
             values = export_form.asked(form)
             job = request_export(
                 here.settings, here.store, here.ledger, values, now=now, created_by=CREATED_BY, job_id=job_id
             )
-            job_id = job.id
             note(request, "asked for an export", job.id)
     except IntegrityError:
         pass  # asked for by the same form a moment ago
@@ -113,7 +108,6 @@ def cancel(request: Request, job_id: str) -> Response:
 
 def _page(request: Request, form: Form, status: int = 200, cursor: str | None = None) -> Response:
     settings, now = deployment(request).settings, utc_now()
-    once = form.text("once")
     return page(
         request,
         "exports.html",
@@ -125,7 +119,7 @@ def _page(request: Request, form: Form, status: int = 200, cursor: str | None = 
         today=now.date(),
         kept_days=settings.export_retention_days,
         options=export_form,
-        once=once if _ONCE.fullmatch(once) else f"exp_{secrets.token_hex(12)}",
+        once=once.given(form),
         **_listed(request, cursor),
     )
 

@@ -1,7 +1,5 @@
 """Settings → API keys: made, shown once, revoked."""
 
-import re
-import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -10,6 +8,7 @@ from starlette.responses import Response
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Conflict, ExportPipelineError
+from export_pipeline.portal import once
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.forms import Form, form_of
@@ -19,7 +18,6 @@ from export_pipeline.portal.pages import code_of, page, to
 
 router = APIRouter(prefix="/keys", dependencies=[Depends(member)])
 
-_ONCE = re.compile(r"key_[0-9a-f]{24}", re.ASCII)
 _SCOPES = (
     Option("exports:read", "exports:read", "look at exports and download them"),
     Option("exports:write", "exports:write", "ask for exports, cancel, schedule"),
@@ -44,10 +42,9 @@ def show(request: Request, done: str = "") -> Response:
 @router.post("")
 def make(request: Request, form: GivenForm) -> Response:
     """Make a key, and go on to the page that shows it."""
-    once = form.text("once")
     try:
         key, text = deployment(request).ledger.keys.create(
-            form.all("scopes"), utc_now(), form.text("name"), once if _ONCE.fullmatch(once) else None
+            form.all("scopes"), utc_now(), form.text("name"), once.id_from(request, form, "key_")
         )
     except Conflict:
         return to(request, "/keys?done=known")
@@ -70,13 +67,12 @@ def revoke(request: Request, key_id: str) -> Response:
 def _page(
     request: Request, form: Form, *, said: str = "", shown: Shown | None = None, code: int = 200
 ) -> Response:
-    once = form.text("once")
     return page(
         request,
         "keys.html",
         code,
         form=form,
-        once=once if _ONCE.fullmatch(once) else f"key_{secrets.token_hex(12)}",
+        once=once.given(form),
         scopes=_SCOPES,
         keys=deployment(request).ledger.keys.list(),
         said=said,

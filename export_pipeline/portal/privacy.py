@@ -5,7 +5,6 @@ A user id is shown in one place: the answer to the form in which somebody has ju
 
 import json
 import re
-import secrets
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from export_pipeline.ledger import Erasure, Job
 from export_pipeline.ledger.erasures import COMPLETE as ERASED
 from export_pipeline.ledger.erasures import OPEN as BEING_ERASED
 from export_pipeline.ledger.jobs import OPEN, USER
+from export_pipeline.portal import once
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.exports import CREATED_BY
 from export_pipeline.portal.forms import Form, form_of
@@ -38,7 +38,6 @@ router = APIRouter(prefix="/privacy", dependencies=[Depends(member)])
 CONFIRMATION = "ERASE"
 """What has to be typed before people are erased."""
 _ACCESS_ID = re.compile(r"usr_exp_[0-9a-f]{24}", re.ASCII)
-_ERASURE_ID = re.compile(r"era_[0-9a-f]{24}", re.ASCII)
 _LISTED = 10
 _SOON_DAYS = 7
 _DONE = {"asked": "The requests are queued; each gets a certificate when it is complete."}
@@ -57,7 +56,7 @@ def show(request: Request, cursor: Cursor = None, erased: Cursor = None, done: s
 def ask(request: Request, form: GivenForm) -> Response:
     """Ask for a person's data. The same form sent twice asks once."""
     here, now = deployment(request), utc_now()
-    job_id = _given(form, _ACCESS_ID, "usr_exp_")
+    job_id = once.id_from(request, form, "usr_exp_")
     try:
         if not _is_known(request, job_id):
             if not form.text("userId"):
@@ -112,19 +111,20 @@ def preview(request: Request, form: GivenForm) -> Response:
 @router.post("/erasures")
 def erase(request: Request, form: GivenForm) -> Response:
     """Queue the erasures, once the word is typed. The same form sent twice asks once."""
-    ledger = deployment(request).ledger
-    first = _given(form, _ERASURE_ID, "era_")
+    ledger, now = deployment(request).ledger, utc_now()
+    first = once.id_from(request, form, "era_")
     if form.text("confirm") != CONFIRMATION:
         wrong = ExportPipelineError(f"Type {CONFIRMATION} to go on; nothing is erased yet.", field="confirm")
         return _preview(request, form.told(wrong))
     try:
         people = checked_people(form.lines("userIds"))
         ids = ids_from(first, len(people))
-        made = request_erasures(ledger, people, now=utc_now(), created_by=CREATED_BY, request_ids=ids)
+        made = request_erasures(ledger, people, now=now, created_by=CREATED_BY, request_ids=ids)
     except ExportPipelineError as error:
         return _page(request, form.told(error), code=code_of(error, is_form=True))
     for each in made:
-        note(request, "asked to erase a person", each.id)
+        if each.created_at == now:  # else the same form was sent before
+            note(request, "asked to erase a person", each.id)
     return to(request, f"/privacy/erasures/{first}" if len(made) == 1 else "/privacy?done=asked")
 
 
@@ -199,7 +199,7 @@ def _preview(request: Request, form: Form) -> Response:
         ],
         found=found,
         held=any(any(each["rowsRemoved"].values()) for each in found["requests"]),
-        once=_given(form, _ERASURE_ID, "era_"),
+        once=once.given(form),
         word=CONFIRMATION,
     )
 
@@ -222,7 +222,7 @@ def _page(
         "privacy.html",
         code,
         form=form,
-        once=_given(form, _ACCESS_ID, "usr_exp_"),
+        once=once.given(form),
         waiting=[(each, _due(each, now)) for each in waiting],
         exports=exports,
         following=following,
@@ -239,12 +239,6 @@ def _due(found: Erasure, now: datetime) -> tuple[str, str]:
         return "late", "bad"
     days = -((now - found.due_at) // timedelta(days=1))
     return counted(days, "day"), "warn" if days <= _SOON_DAYS else ""
-
-
-def _given(form: Form, pattern: re.Pattern[str], prefix: str) -> str:
-    """The id that a form gives what it makes; a new one if it gives none."""
-    once = form.text("once")
-    return once if pattern.fullmatch(once) else f"{prefix}{secrets.token_hex(12)}"
 
 
 def _found(request: Request, job_id: str) -> Job:

@@ -46,8 +46,8 @@ _WORDS = {
 }
 
 
-def fresh(webhooks: bool) -> Form:
-    """The form of a new schedule; ``webhooks``: whether there are some to choose."""
+def fresh(webhooks: bool, webhook: str = "") -> Form:
+    """The form of a new schedule; ``webhooks``: whether there are some to choose; ``webhook``: one."""
     return Form(
         {
             "frequency": [WEEKLY],
@@ -56,6 +56,7 @@ def fresh(webhooks: bool) -> Form:
             "compression": ["gzip"],
             "mode": [FULL],
             "to": ["webhookId" if webhooks else "url"],
+            "webhookId": [webhook],
             "enabled": ["on"],
         }
     )

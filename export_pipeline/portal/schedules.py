@@ -1,7 +1,6 @@
 """Settings → Data export: exports that are made and delivered again and again."""
 
-import re
-import secrets
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -17,7 +16,7 @@ from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.ledger.schedules import Schedule
-from export_pipeline.portal import export_form, schedule_form
+from export_pipeline.portal import export_form, once, schedule_form
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.exports import CREATED_BY
@@ -28,7 +27,6 @@ from export_pipeline.portal.pages import code_of, page, to
 
 router = APIRouter(prefix="/schedules", dependencies=[Depends(member)])
 
-_ONCE = re.compile(r"sch_[0-9a-f]{24}", re.ASCII)
 _DONE = {
     "made": "The scheduled export is set up.",
     "changed": "The changes are saved.",
@@ -57,18 +55,17 @@ def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
 
 
 @router.get("/new")
-def new(request: Request) -> Response:
-    """The form of a new one."""
-    endpoints = _endpoints(request)
-    return _form(request, schedule_form.fresh(bool(endpoints)), None)
+def new(request: Request, webhook: str = "") -> Response:
+    """The form of a new one; ``webhook``: the id of the endpoint it is filled with."""
+    some = deployment(request).ledger.webhooks.list(limit=1)[2] > 0
+    return _form(request, schedule_form.fresh(some, webhook), None)
 
 
 @router.post("")
 def make(request: Request, form: GivenForm) -> Response:
     """Set one up, and go on to it, where the secret of an endpoint made for it is shown this once."""
     here = deployment(request)
-    once = form.text("once")
-    schedule_id = once if _ONCE.fullmatch(once) else f"sch_{secrets.token_hex(12)}"
+    schedule_id = once.id_from(request, form, "sch_")
     try:
         if not _is_known(request, schedule_id):
             values = schedule_form.asked(form)
@@ -208,26 +205,34 @@ def _last(request: Request, schedule: Schedule) -> Job | None:
 
 
 def _form(request: Request, form: Form, before: Schedule | None, code: int = 200) -> Response:
-    once = form.text("once")
+    endpoints, more = _endpoints(request, form.text("webhookId"))
     return page(
         request,
         "schedule_form.html",
         code,
         form=form,
         before=before,
-        once=once if _ONCE.fullmatch(once) else f"sch_{secrets.token_hex(12)}",
+        once=once.given(form),
         data=export_form,
         options=schedule_form,
-        endpoints=_endpoints(request),
+        endpoints=endpoints,
+        more_endpoints=more,
         hour=deployment(request).settings.export_hour,
     )
 
 
-def _endpoints(request: Request) -> list[Option]:
-    found, _, _ = deployment(request).ledger.webhooks.list(limit=MOST_LISTED)
-    return [
+def _endpoints(request: Request, chosen: str) -> tuple[list[Option], bool]:
+    """What can be chosen from: the newest endpoints, and the one chosen, however old; whether there are
+    more."""
+    held = deployment(request).ledger.webhooks
+    found, following, _ = held.list(limit=MOST_LISTED)
+    if chosen not in ("", *(webhook.id for webhook in found)):
+        with suppress(NotFound):
+            found = (held.get(chosen), *found)
+    told = [
         Option(webhook.id, f"{webhook.description or webhook.url} ({webhook.status})") for webhook in found
     ]
+    return told, following is not None
 
 
 def _is_known(request: Request, schedule_id: str) -> bool:

@@ -1,8 +1,6 @@
 """Settings → Webhooks: endpoints, and what was delivered to them."""
 
 import json
-import re
-import secrets
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -24,6 +22,7 @@ from export_pipeline.ledger.messages import (
     USER_ERASED,
 )
 from export_pipeline.ledger.webhooks import ACTIVE, DISABLED, Webhook
+from export_pipeline.portal import once
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.forms import Form, form_of
@@ -33,8 +32,6 @@ from export_pipeline.portal.pages import code_of, instant, page, to
 
 router = APIRouter(prefix="/webhooks", dependencies=[Depends(member)])
 
-_ONCE = re.compile(r"whk_[0-9a-f]{24}", re.ASCII)
-_TEST_ONCE = re.compile(r"del_[0-9a-f]{24}", re.ASCII)
 _NOTES = {
     EXPORT_READY: "files can be downloaded",
     EXPORT_FAILED: "an export came to nothing",
@@ -82,8 +79,7 @@ def new(request: Request) -> Response:
 def make(request: Request, form: GivenForm) -> Response:
     """Make one, and go on to it, where its secret is shown this once."""
     here = deployment(request)
-    once = form.text("once")
-    webhook_id = once if _ONCE.fullmatch(once) else f"whk_{secrets.token_hex(12)}"
+    webhook_id = once.id_from(request, form, "whk_")
     try:
         if not _is_known(request, webhook_id):
             made, secret = create(here.settings, here.ledger, _asked(form), utc_now(), webhook_id)
@@ -155,14 +151,11 @@ def test(request: Request, webhook_id: str, form: GivenForm) -> Response:
     """Send a test message, and go on to what became of it."""
     here = deployment(request)
     found = here.ledger.webhooks.get(webhook_id)
-    once = form.text("once")
     try:
         event = check_event(form.text("event"))
     except ExportPipelineError as error:
         return _page(request, found, problem=error.message, code=422)
-    message = Courier(here.settings, here.ledger).test(
-        found.id, event, once if _TEST_ONCE.fullmatch(once) else None
-    )
+    message = Courier(here.settings, here.ledger).test(found.id, event, once.id_from(request, form, "del_"))
     note(request, "sent a test to a webhook", found.id)
     return to(request, f"/webhooks/{found.id}/deliveries/{message.id}")
 
@@ -245,7 +238,7 @@ def _page(
         state=state,
         states=STATES,
         events=_EVENTS,
-        once=f"del_{secrets.token_hex(12)}",
+        once=once.given(Form()),
         said=said,
         problem=problem,
         shown=shown,
@@ -253,14 +246,13 @@ def _page(
 
 
 def _form(request: Request, form: Form, before: Webhook | None, code: int = 200) -> Response:
-    once = form.text("once")
     return page(
         request,
         "webhook_form.html",
         code,
         form=form,
         before=before,
-        once=once if _ONCE.fullmatch(once) else f"whk_{secrets.token_hex(12)}",
+        once=once.given(form),
         events=_EVENTS,
     )
 

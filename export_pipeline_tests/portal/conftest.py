@@ -31,6 +31,8 @@ from export_pipeline_tests.delivery.receivers import Received, Reply, receiver
 from export_pipeline_tests.system import program
 
 PASSWORD = "correct horse battery"
+ONCE = "0123456789abcdef" * 2
+"""What one form has, sent twice."""
 NAME = "Ana"
 
 

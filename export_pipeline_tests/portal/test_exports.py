@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from export_pipeline.days import utc_now
 from export_pipeline.exports.service import run_job
 from export_pipeline.ledger import Job
-from export_pipeline_tests.portal.conftest import Opening, Portal, texts
+from export_pipeline_tests.portal.conftest import ONCE, Opening, Portal, texts
 
 SCRIPT = "<script>alert('x')</script>"
 
@@ -66,10 +66,14 @@ def test_an_export_is_asked_for_as_through_the_api_and_noted(inside: Portal) -> 
 
 
 def test_a_form_sent_twice_asks_once(inside: Portal) -> None:
-    once = "exp_" + "a" * 24
     before = jobs(inside)
-    assert ask(inside, once=once).id == ask(inside, once=once).id == once
+    assert ask(inside, once=ONCE).id == ask(inside, once=ONCE).id
     assert jobs(inside) == before + 1
+
+
+def test_going_back_and_choosing_something_else_asks_for_another_export(inside: Portal) -> None:
+    first, other = ask(inside, once=ONCE), ask(inside, once=ONCE, format="csv")
+    assert (first.request["format"], other.request["format"]) == ("jsonl", "csv")
 
 
 def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(inside: Portal) -> None:

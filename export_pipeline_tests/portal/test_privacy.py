@@ -12,7 +12,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.ledger.jobs import USER
 from export_pipeline.privacy.access import Access
 from export_pipeline.privacy.erasing import STEPS, take_step
-from export_pipeline_tests.portal.conftest import Portal, texts
+from export_pipeline_tests.portal.conftest import ONCE, Portal, texts
 
 PERSON, SECOND, THIRD = "user_00000002", "user_00000003", "user_00000004"
 SCRIPT = "<script>alert(1)</script>"
@@ -35,9 +35,8 @@ def everywhere(portal: Portal, *paths: str) -> str:
 
 
 def test_a_person_gets_their_data(inside: Portal) -> None:
-    once = "usr_exp_" + "0" * 24
-    job_id = ask_for(inside, PERSON, once=once)
-    assert job_id == ask_for(inside, PERSON, once=once) == once
+    job_id = ask_for(inside, PERSON, once=ONCE)
+    assert job_id == ask_for(inside, PERSON, once=ONCE)
     assert "queued" in texts(inside.get(f"/privacy/access/{job_id}"))
     access = Access(inside.settings, inside.store, inside.ledger)
     access.collect(job_id)
@@ -53,6 +52,20 @@ def test_a_person_gets_their_data(inside: Portal) -> None:
     noted = [(entry.action, entry.subject) for entry in inside.ledger.audit.list()[0]]
     assert ("asked for a person's data", job_id) in noted
     assert ("downloaded a person's data", job_id) in noted
+
+
+def test_going_back_and_typing_another_person_never_gives_the_data_of_the_first(inside: Portal) -> None:
+    typed = ("typed_first", "typed_next")
+    made = [ask_for(inside, who, once=ONCE) for who in typed]
+    assert [inside.ledger.jobs.user_ids(each) for each in made] == [(who,) for who in typed]
+
+
+def test_going_back_and_typing_another_person_never_shows_the_erasure_of_the_first(inside: Portal) -> None:
+    first = confirmed(inside, "goes_first", once=ONCE).headers["location"]
+    other = confirmed(inside, "goes_next", once=ONCE).headers["location"]
+    found, _, _ = inside.ledger.erasures.list(limit=2)
+    assert [inside.ledger.erasures.subject(each.id).user_id for each in found] == ["goes_next", "goes_first"]
+    assert [each.id for each in found] == [other.rpartition("/")[2], first.rpartition("/")[2]]
 
 
 def test_the_preview_says_what_would_go_and_changes_nothing(inside: Portal) -> None:
@@ -79,10 +92,11 @@ def test_nothing_is_erased_before_the_word_is_typed(inside: Portal, typed: str) 
 def test_a_person_is_erased_and_the_certificate_says_so(
     inside: Portal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    once = "era_" + "0" * 24
-    for _ in range(2):
-        answer = confirmed(inside, SECOND, once=once)
-        assert answer.headers["location"] == f"/portal/privacy/erasures/{once}"
+    first, again = (confirmed(inside, SECOND, once=ONCE).headers["location"] for _ in range(2))
+    assert first == again
+    once = first.rpartition("/")[2]
+    noted = [(entry.action, entry.subject) for entry in inside.ledger.audit.list()[0]]
+    assert noted.count(("asked to erase a person", once)) == 1
     page = texts(inside.get(f"/privacy/erasures/{once}"))
     assert "queued" in page
     assert "The erasure is" not in texts(inside.get(f"/privacy/erasures/{once}/live?seen=queued"))

@@ -11,10 +11,11 @@ from export_pipeline.days import utc_now
 from export_pipeline.errors import Unauthorized
 from export_pipeline.ledger.keys import USE_NOTED_EVERY
 from export_pipeline.ledger.messages import EXPORT_READY
+from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.portal.guards import COOKIE
-from export_pipeline.portal.onceshown import COOKIE as ONCE
+from export_pipeline.portal.onceshown import COOKIE as SHOWN
 from export_pipeline_tests.delivery.receivers import receiver
-from export_pipeline_tests.portal.conftest import Opening, Portal, texts
+from export_pipeline_tests.portal.conftest import ONCE, Opening, Portal, texts
 
 SCRIPT = "<script>alert(1)</script>"
 HOOK = "https://hooks.example.com/in"
@@ -62,17 +63,29 @@ def schedule(portal: Portal, **more: Any) -> httpx.Response:
     )
 
 
+def newest(portal: Portal) -> str:
+    """The id of the schedule that was set up last."""
+    return portal.ledger.schedules.list()[0][0].id
+
+
+def test_going_back_and_typing_another_address_sets_up_another_feed(inside: Portal) -> None:
+    for address in ("one@example.com", "two@example.com"):
+        assert address in after(inside, schedule(inside, once=ONCE, email=address))
+
+
 def test_a_key_is_shown_once_works_and_can_be_revoked(inside: Portal) -> None:
-    once = "key_" + "0" * 24
-    answer = led(inside, inside.post("/keys", name=SCRIPT, scopes=["exports:read", "privacy"], once=once))
+    fields: dict[str, Any] = {"name": SCRIPT, "scopes": ["exports:read", "privacy"], "once": ONCE}
+    answer = led(inside, inside.post("/keys", **fields))
     found = re.search(r"sk_live_[A-Za-z0-9_-]{43}", answer.text)
     assert found
     assert SCRIPT not in answer.text
     key = inside.ledger.keys.find(found[0])
     assert key.scopes == ("exports:read", "privacy")
     assert found[0] not in inside.get("/keys").text
-    assert "not shown again" in after(inside, inside.post("/keys", scopes=["privacy"], once=once))
-    assert [each.id for each in inside.ledger.keys.list()].count(once) == 1
+    assert "not shown again" in after(inside, inside.post("/keys", **fields))
+    assert [each.name for each in inside.ledger.keys.list()].count(SCRIPT) == 1
+    other = led(inside, inside.post("/keys", **{**fields, "name": "another"}))
+    assert "sk_live_" in other.text
     assert "is revoked" in after(inside, inside.post(f"/keys/{key.id}/revoke"))
     with pytest.raises(Unauthorized):
         inside.ledger.keys.find(found[0])
@@ -104,13 +117,14 @@ def test_when_a_key_was_used_last_is_shown_and_noted_once_a_minute(inside: Porta
 
 
 def test_a_webhook_shows_its_secret_once_and_can_be_changed(inside: Portal) -> None:
-    once = "whk_" + "0" * 24
-    answer = inside.post("/webhooks", url=HOOK, events=[EXPORT_READY], description=SCRIPT, once=once)
+    fields: dict[str, Any] = {"url": HOOK, "events": [EXPORT_READY], "description": SCRIPT, "once": ONCE}
+    answer = inside.post("/webhooks", **fields)
+    once = answer.headers["location"].rpartition("/")[2]
     made = led(inside, answer)
     secret = inside.ledger.webhooks.target(once, utc_now()).secret
     assert secret in made.text
     assert SCRIPT not in made.text
-    again = inside.post("/webhooks", url=HOOK, events=[EXPORT_READY], once=once)
+    again = inside.post("/webhooks", **fields)
     assert "was made before" in after(inside, again)
     assert secret not in inside.get(f"/webhooks/{once}").text
     answer = inside.post(
@@ -162,13 +176,13 @@ def test_a_test_is_sent_and_its_answer_shown_without_being_run(opening: Opening)
 
 
 def test_a_weekly_feed_by_mail_is_set_up_changed_and_deleted(inside: Portal) -> None:
-    once = "sch_" + "0" * 24
-    page = after(inside, schedule(inside, once=once, contentIds=SCRIPT))
+    page = after(inside, schedule(inside, once=ONCE, contentIds=SCRIPT))
+    once = newest(inside)
     assert "is set up" in page
     assert "feed@example.com" in page
     assert SCRIPT not in inside.get(f"/schedules/{once}").text
     before = inside.ledger.schedules.list()[2]
-    after(inside, schedule(inside, once=once))
+    after(inside, schedule(inside, once=ONCE, contentIds=SCRIPT))
     assert inside.ledger.schedules.list()[2] == before
     made = inside.ledger.schedules.get(once)
     assert made.created_by == "portal"
@@ -188,6 +202,26 @@ def test_a_weekly_feed_by_mail_is_set_up_changed_and_deleted(inside: Portal) -> 
     assert "is deleted" in after(inside, inside.post(f"/schedules/{once}/delete"))
     assert inside.ledger.schedules.list()[2] == before - 1
     assert actions(inside)[0] == "deleted a scheduled export"
+
+
+def test_saving_a_feed_to_one_of_many_webhooks_leaves_it_there(opening: Opening) -> None:
+    portal = opening()
+    portal.log_in()
+    held = webhook(portal, description="The oldest")
+    after(portal, schedule(portal, to="webhookId", webhookId=held))
+    made = newest(portal)
+    for number in range(MOST_LISTED):
+        portal.ledger.webhooks.create(f"{HOOK}/{number}", [EXPORT_READY], "", utc_now())
+    form = portal.get(f"/schedules/{made}/edit").text
+    assert re.findall(r'<option value="(\w+)" selected>', form) == [held]
+    answer = portal.get(f"/schedules/new?webhook={held}").text
+    assert re.findall(r'<option value="(\w+)" selected>', answer) == [held]
+
+
+def test_a_webhook_has_to_be_chosen_for_a_new_feed(inside: Portal) -> None:
+    webhook(inside)
+    assert "selected>" not in inside.get("/schedules/new").text
+    assert 'id="webhookId-error"' in schedule(inside, to="webhookId", webhookId="").text
 
 
 def test_a_feed_to_a_new_address_makes_its_webhook_and_shows_the_secret(inside: Portal) -> None:
@@ -223,8 +257,8 @@ def test_what_is_wrong_with_a_feed_is_told_at_its_field(
 
 
 def test_users_a_feed_names_are_kept_on_a_change_and_never_shown(inside: Portal) -> None:
-    once = "sch_" + "1" * 24
-    after(inside, schedule(inside, once=once, userIds="user_00000001\nuser_00000002"))
+    after(inside, schedule(inside, userIds="user_00000001\nuser_00000002"))
+    once = newest(inside)
     for path in (f"/schedules/{once}", f"/schedules/{once}/edit", "/schedules", "/activity"):
         assert "user_0000" not in inside.get(path).text
     values = {"frequency": "weekly", "dataTypes": ["events", "ads"], "format": "csv", "compression": "gzip"}
@@ -244,18 +278,19 @@ def test_users_a_feed_names_are_kept_on_a_change_and_never_shown(inside: Portal)
 
 
 def test_run_now_goes_on_to_the_export(inside: Portal) -> None:
-    after(inside, schedule(inside, frequency="daily", once="sch_" + "2" * 24))
-    answer = inside.post(f"/schedules/sch_{'2' * 24}/run")
+    after(inside, schedule(inside, frequency="daily"))
+    made = newest(inside)
+    answer = inside.post(f"/schedules/{made}/run")
     if utc_now().hour < 2:
         assert answer.status_code == 409
         assert "not closed" in texts(answer)
         return
-    assert re.fullmatch(r"/portal/exports/exp_daily_\d{8}_sch_2+", answer.headers["location"])
+    assert re.fullmatch(rf"/portal/exports/exp_daily_\d{{8}}_{made}", answer.headers["location"])
     assert "queued" in texts(inside.client.get(answer.headers["location"]))
-    again = inside.post(f"/schedules/sch_{'2' * 24}/run")
+    again = inside.post(f"/schedules/{made}/run")
     assert again.status_code == 409
     assert "is queued" in texts(again)
-    assert utc_now() - inside.ledger.schedules.get("sch_" + "2" * 24).created_at < timedelta(minutes=1)
+    assert utc_now() - inside.ledger.schedules.get(made).created_at < timedelta(minutes=1)
 
 
 def test_a_page_with_a_secret_is_loaded_again_without_it_and_makes_no_other(inside: Portal) -> None:
@@ -286,7 +321,7 @@ def test_a_secret_is_shown_on_its_page_to_who_made_it_alone(inside: Portal) -> N
 
 @pytest.mark.parametrize("given", ["", "x", "gAAAAA"])
 def test_a_cookie_that_holds_no_secret_is_no_defect(inside: Portal, given: str) -> None:
-    inside.client.cookies.set(ONCE, given, domain="testserver.local", path="/portal")
+    inside.client.cookies.set(SHOWN, given, domain="testserver.local", path="/portal")
     assert inside.get("/keys").status_code == 200
 
 

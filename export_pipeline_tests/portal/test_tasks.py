@@ -111,6 +111,21 @@ def test_a_person_gets_their_data(person: Mouse, portal: Portal) -> None:
     assert "index.html" in zipfile.ZipFile(io.BytesIO(archive)).namelist()
 
 
+def test_another_person_typed_after_going_back_gets_their_own_data(person: Mouse, portal: Portal) -> None:
+    person.go("Access and erasure")
+    person.write("User id", "user_00000005")
+    person.press_named("Collect data")
+    expect(person.page.locator(".badge")).to_have_text("queued")
+    first = id_of(person.page)
+    person.page.go_back()
+    person.page.get_by_label("User id", exact=True).fill("")
+    person.write("User id", "user_00000006")
+    person.press_named("Collect data")
+    expect(person.page.locator(".badge")).to_have_text("queued")
+    assert portal.ledger.jobs.user_ids(id_of(person.page)) == ("user_00000006",)
+    assert portal.ledger.jobs.user_ids(first) == ("user_00000005",)
+
+
 def test_a_feed_is_set_up(person: Mouse, portal: Portal) -> None:
     person.go("Data export")
     person.press_named("New scheduled export")
