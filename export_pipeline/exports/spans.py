@@ -27,7 +27,8 @@ fewer times, and hold more rows in memory."""
 LARGEST_BYTES = 1 << 26
 """Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
 
-_LEVEL = 1
+_LEVEL = 0
+"""Of isal's fast levels the one whose bytes are the same in every process; those of 1 and 2 differ."""
 _GZIP = 31
 _local = threading.local()
 
