@@ -12,7 +12,7 @@ from export_pipeline.exports.spans import member
 before = [bytearray(os.urandom(random.choice([100, 5_000, 70_000, 200_000, 600_000]))) for _ in range(200)]
 del before
 chosen, found = random.Random(5), hashlib.sha256()
-row = "watchProgress,vid_%08d,user_%08d,2026-11-20T00:%02d:%02d.%03dZ,ses_%016x,web,,,,%d.%d,%d.%d,,720p,DE\\n"
+row = "watchProgress,vid_%08d,user_%08d,2026-11-20T00:%02d:%02d.%03dZ,s_%016x,web,,,,%d.%d,%d.%d,,720p,DE\\n"
 text = "".join(
     row % tuple(chosen.randrange(n) for n in (99, 900, 60, 60, 1000, 1 << 60, 90, 99, 90, 99))
     for _ in range(3000)
