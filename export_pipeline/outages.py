@@ -15,6 +15,7 @@ _REFUSED = (
     "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
     "AllAccessDisabled", "AccountProblem", "403", "Forbidden",
 )  # fmt: skip
+UNREACHABLE = "data cannot be reached at the moment; try again later, or tell the operator"
 _RETRY = "the object store does not answer as it should; nothing is lost, try again"
 
 

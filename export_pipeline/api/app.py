@@ -23,7 +23,7 @@ from export_pipeline.api.rates import RateLimiter
 from export_pipeline.databases import BUSY
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound, TransientError
 from export_pipeline.ledger import Ledger
-from export_pipeline.outages import explained
+from export_pipeline.outages import UNREACHABLE, explained
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -100,8 +100,7 @@ def _stored(request: Request, error: Exception) -> Response:
     meant = explained(error)
     if meant is None:
         raise error
-    unavailable = "data cannot be reached at the moment; try again later, or tell the operator"
-    return refusal(request, TransientError(unavailable))
+    return refusal(request, TransientError(UNREACHABLE))
 
 
 def _document(document: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,13 @@ _SESSION = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
-_KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+_KEEPALIVE = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    # Probes are sent only while nothing waits for an answer; what was sent is given up after as long.
+    "tcp_user_timeout": "60000",
+}
 
 
 def is_used(settings: Settings) -> bool:

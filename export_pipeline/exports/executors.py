@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _watched(client: Any, cluster: Cluster) -> Iterator[None]:
         seen = time.monotonic()
         while not ended.wait(_LOOK_SECONDS):
             with suppress(Exception):  # a scheduler that does not answer has no workers either
-                if client.nthreads():
+                if client.nthreads(callback_timeout=_PATIENCE_SECONDS / 3):
                     seen = time.monotonic()
             if time.monotonic() - seen > _PATIENCE_SECONDS:
                 cluster.abandon()
@@ -105,10 +106,12 @@ def _run(sources: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 
 @lru_cache(1)
 def _sources() -> str:
-    """What tells this version of the package from another."""
+    """What tells this version of the package, and of what makes its bytes, from another."""
     root, found = Path(__file__).parents[1], sha256()
-    for path in sorted(root.glob("exports/*.py")) + sorted(root.glob("*.py")):
+    for path in sorted(path for folder in ("exports", "events", ".") for path in root.glob(f"{folder}/*.py")):
         found.update(path.read_bytes())
+    for library in ("duckdb", "isal", "numba", "pyarrow", "zlib-ng"):
+        found.update(version(library).encode())
     return found.hexdigest()
 
 

@@ -32,7 +32,7 @@ MOST_PREVIOUS = 5
 ROTATION = timedelta(hours=1)
 """How long the secret before stays in force (contract, section 4)."""
 GIVEN_UP_AFTER = timedelta(days=5)
-"""How long an endpoint may do nothing but fail (issue 7)."""
+"""How long an endpoint may do nothing but fail."""
 
 BY_HAND = "disabled by hand"
 GONE = "it answered 410 Gone"

@@ -5,6 +5,7 @@ import logging
 import traceback
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
@@ -15,7 +16,9 @@ from starlette.staticfiles import StaticFiles
 
 from export_pipeline.api.envelopes import STATUS_OF, request_id
 from export_pipeline.api.rates import RateLimiter
-from export_pipeline.errors import ExportPipelineError, TransientError
+from export_pipeline.databases import BUSY
+from export_pipeline.errors import ExportPipelineError
+from export_pipeline.outages import UNREACHABLE, explained
 from export_pipeline.portal import (
     activity,
     exports,
@@ -55,6 +58,8 @@ def attach(api: FastAPI) -> FastAPI:
     portal.add_exception_handler(HTTPException, _unrouted)
     portal.add_exception_handler(OperationalError, _busy)
     portal.add_exception_handler(PoolTimeout, _busy)
+    portal.add_exception_handler(OSError, _stored)
+    portal.add_exception_handler(BotoCoreError, _stored)
     api.mount(PREFIX, portal)
     api.state.tells_too_long = f"{PREFIX}/"
     api.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", 307), include_in_schema=False)
@@ -92,7 +97,14 @@ def _unrouted(request: Request, error: Exception) -> Response:
 
 
 def _busy(request: Request, _: Exception) -> Response:
-    return error_page(request, 503, TransientError("the ledger cannot be reached now; try again").message)
+    return error_page(request, 503, BUSY)
+
+
+def _stored(request: Request, error: Exception) -> Response:
+    """What the object store answers, or that it does not; any other error is a defect."""
+    if explained(error) is None:
+        raise error
+    return error_page(request, 503, UNREACHABLE)
 
 
 def _failed(request: Request, error: Exception) -> Response:

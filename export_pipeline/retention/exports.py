@@ -13,7 +13,7 @@ from upath import UPath
 
 from export_pipeline import objects
 from export_pipeline.errors import NotFound
-from export_pipeline.exports.daily import SCRATCH
+from export_pipeline.exports.daily import SCRATCH, daily_lock
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
 from export_pipeline.exports.publishing import scratch
@@ -44,7 +44,7 @@ def expire_daily(settings: Settings, ledger: Ledger, now: datetime, dry: bool) -
                 removed += on_disk([path], manifest.row_count)
             continue
         # Held while a version is made: a folder is not taken away from under it.
-        with ledger.lock(f"daily-{data_type}-{form}-{day}"):
+        with ledger.lock(daily_lock(data_type, form, date.fromisoformat(day))):
             for path, manifest in list(_over(folder, settings, now)):
                 export = ExpiredExport(
                     data_type,
