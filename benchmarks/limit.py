@@ -25,8 +25,9 @@ from export_pipeline.exports.encoding import lines
 from export_pipeline.exports.ordering import blocks, decoded, dictionaries
 from export_pipeline.exports.request import FORMATS, Filters, Format, check_format
 from export_pipeline.exports.scanning import Scan, connection
-from export_pipeline.exports.spans import Span, member, spans
+from export_pipeline.exports.spans import Span, spans
 from export_pipeline.exports.windows import plan_day
+from export_pipeline.gzip_member import member
 from export_pipeline.ledger import Ledger
 from export_pipeline.store import Store
 

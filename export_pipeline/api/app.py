@@ -23,7 +23,7 @@ from export_pipeline.api.rates import RateLimiter
 from export_pipeline.databases import BUSY
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound, TransientError
 from export_pipeline.ledger import Ledger
-from export_pipeline.outages import UNREACHABLE, explained
+from export_pipeline.outages import unreachable
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -96,11 +96,7 @@ def _busy(request: Request, _: Exception) -> Response:
 
 
 def _stored(request: Request, error: Exception) -> Response:
-    """What the object store answers, or that it does not; any other error is a defect."""
-    meant = explained(error)
-    if meant is None:
-        raise error
-    return refusal(request, TransientError(UNREACHABLE))
+    return refusal(request, unreachable(error))
 
 
 def _document(document: dict[str, Any]) -> dict[str, Any]:

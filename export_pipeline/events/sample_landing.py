@@ -7,16 +7,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from isal import isal_zlib
-
 from export_pipeline.errors import InvalidRequest, StorageFull
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.files import write_atomically
+from export_pipeline.gzip_member import member
 
 FILE_LINES = 200_000
-# The same bytes in every process, which levels 1 and 2 do not give.
-_LEVEL = 0
-_GZIP = 31
 _PREFIX = "sample-"
 
 
@@ -32,7 +28,7 @@ def write(folder: Path, file_name: str, content: Any, compressed: bool) -> None:
         StorageFull: if no room is left.
     """
     if compressed:
-        content, file_name = isal_zlib.compress(content, _LEVEL, _GZIP), file_name + ".gz"
+        content, file_name = member(content), file_name + ".gz"
     try:
         write_atomically(folder / file_name, content)
     except OSError as error:

@@ -7,7 +7,7 @@ from export_pipeline.exports.encoding import header
 from export_pipeline.exports.layout import MANIFEST, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.request import check_format
-from export_pipeline.exports.spans import member
+from export_pipeline.gzip_member import member
 from export_pipeline.objects import AnyPath, files_below, relative
 from export_pipeline.zipping import archive_length
 

@@ -13,12 +13,12 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from isal import isal_zlib
 
 from export_pipeline.exports.ordering import blocks
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.scanning import Scan, reading
 from export_pipeline.exports.windows import Window
+from export_pipeline.gzip_member import member
 
 SPAN_WINDOWS: Mapping[Format, int] = {"jsonl": 2, "csv": 2}
 """Windows read together; no part of the bytes. More would decode row groups and, for CSV, plan queries
@@ -27,9 +27,6 @@ fewer times, and hold more rows in memory."""
 LARGEST_BYTES = 1 << 26
 """Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
 
-_LEVEL = 0
-"""Of isal's fast levels the one whose bytes are the same in every process; those of 1 and 2 differ."""
-_GZIP = 31
 _local = threading.local()
 
 # Arrow's own pools keep what a span has let go of, in every thread that let it go.
@@ -79,11 +76,6 @@ def spans(
         gathered.append(window)
     if gathered:
         yield Span(scan, tuple(gathered), format, compression)
-
-
-def member(content: bytes | memoryview) -> bytes:
-    """``content`` as a gzip member; no time or name is in it, so that the bytes are repeatable."""
-    return isal_zlib.compress(content, _LEVEL, _GZIP)
 
 
 def encode(span: Span) -> list[EncodedWindow]:

@@ -36,8 +36,9 @@ from export_pipeline.exports.readback import Range, digest, read_range, unlike
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
-from export_pipeline.exports.spans import EncodedWindow, Span, encode, member, spans
+from export_pipeline.exports.spans import EncodedWindow, Span, encode, spans
 from export_pipeline.exports.windows import plan_day
+from export_pipeline.gzip_member import member
 from export_pipeline.objects import AnyPath, Extent, is_remote
 
 TASKS_A_WORKER = 2

@@ -18,7 +18,7 @@ from export_pipeline.api.envelopes import STATUS_OF, request_id
 from export_pipeline.api.rates import RateLimiter
 from export_pipeline.databases import BUSY
 from export_pipeline.errors import ExportPipelineError
-from export_pipeline.outages import UNREACHABLE, explained
+from export_pipeline.outages import unreachable
 from export_pipeline.portal import (
     activity,
     exports,
@@ -101,10 +101,7 @@ def _busy(request: Request, _: Exception) -> Response:
 
 
 def _stored(request: Request, error: Exception) -> Response:
-    """What the object store answers, or that it does not; any other error is a defect."""
-    if explained(error) is None:
-        raise error
-    return error_page(request, 503, UNREACHABLE)
+    return error_page(request, 503, unreachable(error).message)
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ PROCESSES, MEMBERS = 12, 4_000
 
 COMPRESS = """
 import hashlib, os, random
-from export_pipeline.exports.spans import member
+from export_pipeline.gzip_member import member
 before = [bytearray(os.urandom(random.choice([100, 5_000, 70_000, 200_000, 600_000]))) for _ in range(200)]
 del before
 chosen, found = random.Random(5), hashlib.sha256()
