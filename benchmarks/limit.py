@@ -25,6 +25,7 @@ from export_pipeline.exports.encoding import lines
 from export_pipeline.exports.ordering import blocks, decoded, dictionaries
 from export_pipeline.exports.request import FORMATS, Filters, Format, check_format
 from export_pipeline.exports.scanning import Scan, connection
+from export_pipeline.exports.scratch import Scratch
 from export_pipeline.exports.spans import Span, spans
 from export_pipeline.exports.windows import plan_day
 from export_pipeline.gzip_member import member
@@ -124,22 +125,23 @@ def stages(home: str, day: str, format: str) -> dict[str, float]:
                 for group in range(parts.num_row_groups):
                     parts.read_row_group(group, use_threads=False)
         chosen = every[:: max(1, len(every) // SAMPLED_SPANS)]
-        rows = sum(_rest(span, check_format(format), seconds) for span in chosen)
+        scratch = Scratch()
+        rows = sum(_rest(span, check_format(format), scratch, seconds) for span in chosen)
     scale = plan.rows / rows
     return {name: value * (1 if name == "decode" else scale) for name, value in seconds.items()}
 
 
-def _rest(span: Span, format: Format, seconds: dict[str, float]) -> int:
+def _rest(span: Span, format: Format, scratch: Scratch, seconds: dict[str, float]) -> int:
     """Add the seconds of the stages after decoding for the rows of ``span``; how many they are."""
     with _counted(seconds, "spans decode"):
         found = sum(len(rows) for rows in decoded(span.scan, span.windows))
     with _counted(seconds, "blocks"):
         tables = list(blocks(span.scan, span.windows))
+    scratch.size = 0
     with _counted(seconds, "format"):
-        made = [
-            line for rows in tables for line in lines(DATA_TYPE, format, rows, connection(span.scan.spill))
-        ]
-    content = b"".join(memoryview(each.buffers()[2]) for each in made)
+        for rows in tables:
+            lines(DATA_TYPE, format, rows, connection(span.scan.spill)).write(0, len(rows), scratch)
+    content = scratch.written()
     length = -(-len(content) // len(span.windows))
     with _counted(seconds, "compress"):
         for start in range(0, len(content), length):

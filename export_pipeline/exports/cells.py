@@ -5,29 +5,11 @@ Owns which texts are quoted and which are made harmless, and how ``data`` become
 
 from functools import cache
 
-from export_pipeline.events.catalogue import DataType, Event
+from export_pipeline.events.catalogue import DataType
 from export_pipeline.sql import literal
 
-_NUMBER = r"-?[0-9][0-9.eE+-]*"
-_SAFE_TEXT = r'"[^"\\,=+\-@\x00-\x1f][^"\\,\x00-\x1f]*"'
 _NEEDS_QUOTES = '[",\\r\\n]'
 _FORMULA = r"^([=+\-@\t\r])"
-
-
-@cache
-def of_data(kind: DataType) -> str:
-    """A query for the cells of ``given``, ``event`` and ``data``: one a field, then ``data.extra``."""
-    known = " ".join(
-        f"when event = {literal(event.name)} and {_is_plain(event)} then {_texts(event)}"
-        for event in kind.events
-    )
-    plain = " ".join(
-        f"when event = {literal(event.name)} then {_plain(kind, event)}" for event in kind.events
-    )
-    return (
-        f"select case when known is null then {_any(kind)} else case {plain} end end "
-        f"from (select event, data, case {known} end as known from given)"
-    )
 
 
 def of_text(text: str) -> str:
@@ -38,40 +20,13 @@ def of_text(text: str) -> str:
     )
 
 
-def _is_plain(event: Event) -> str:
-    """Whether ``data`` holds only fields of the event, and nothing that needs quotes or a prefix."""
-    if not event.fields:
-        return "data = '{}'"
-    names = "|".join(field.name for field in event.fields)
-    value = f"(?:{_NUMBER}|{_SAFE_TEXT}|true|false|null)"
-    pair = f'"(?:{names})":{value}'
-    return f"regexp_matches(data, {literal(f'^{{(?:{pair}(?:,{pair})*)?}}$')})"
-
-
-def _texts(event: Event) -> str:
-    if not event.fields:
-        return "[]::varchar[]"
-    return f"json_extract_string(data, {_paths(tuple(field.name for field in event.fields))})"
-
-
-def _plain(kind: DataType, event: Event) -> str:
-    places = {field.name: place for place, field in enumerate(event.fields, start=1)}
-    pieces: list[str] = []
-    commas = ""
-    for name in kind.data_fields:
-        if name in places:
-            pieces += [literal(commas)] * bool(commas) + [f"known[{places[name]}]"]
-            commas = ""
-        commas += ","
-    return f"concat({', '.join([*pieces, literal(commas)])})"
-
-
 def _paths(names: tuple[str, ...]) -> str:
     return f"[{', '.join(literal(f'$.{name}') for name in names)}]"
 
 
-def _any(kind: DataType) -> str:
-    """The cells of any ``data`` whatever, ``data.extra`` included."""
+@cache
+def of_data(kind: DataType) -> str:
+    """A query for the cells of ``given``, a table of ``data``: one a field, then ``data.extra``."""
     names = kind.data_fields
     text = of_text("json_extract_string(j, '$')")
     cell = (
@@ -81,9 +36,9 @@ def _any(kind: DataType) -> str:
     nothing = literal("{" + ",".join(f'"{name}":null' for name in names) + "}")
     extra = f"json_merge_patch(data, {nothing})::varchar"
     return (
-        f"concat(array_to_string(list_transform("
+        f"select concat(array_to_string(list_transform("
         f"json_extract(data, {_paths(names)}), lambda j: {cell}), ','), "
-        f"',', case when {extra} = '{{}}' then '' else {_quoted_if_needed(extra)} end)"
+        f"',', case when {extra} = '{{}}' then '' else {_quoted_if_needed(extra)} end) from given"
     )
 
 

@@ -57,3 +57,62 @@ def _counting(_context: Any, value: Any) -> Any:
 
 zeros_below: Any = intrinsic(_counting)
 """``zeros_below(value)``: how many bits below the lowest one of ``value`` are zero; ``value`` is not 0."""
+
+
+def _peeking(kind: Any) -> Any:
+    def peek(_context: Any, address: Any) -> Any:
+        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            place = builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer())
+            return builder.load(place, align=1)
+
+        return kind(types.int64), code
+
+    return intrinsic(peek)
+
+
+peek_octet = _peeking(types.uint8)
+"""``peek_octet(address)``: the byte at an address."""
+
+peek_int = _peeking(types.int32)
+"""``peek_int(address)``: the four bytes from an address on, as a number."""
+
+peek_long = _peeking(types.int64)
+"""``peek_long(address)``: the eight bytes from an address on, as a number."""
+
+peek_word = _peeking(types.uint64)
+"""``peek_word(address)``: the eight bytes from an address on, the first one lowest."""
+
+
+def _poking(kind: Any) -> Any:
+    def poke(_context: Any, address: Any, value: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer())
+            builder.store(context.cast(builder, arguments[1], signature.args[1], kind), place, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, value), code
+
+    return intrinsic(poke)
+
+
+poke_octet, poke_short, poke_int, poke_word = map(
+    _poking, (types.uint8, types.uint16, types.uint32, types.uint64)
+)
+"""``poke_octet(address, value)``: set the byte, or the two, four or eight bytes, from an address on."""
+
+
+def _moving(octets: int) -> Any:
+    def move(_context: Any, to: Any, source: Any) -> Any:
+        def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            block = ir.VectorType(ir.IntType(8), octets).as_pointer()
+            target, origin = (builder.inttoptr(argument, block) for argument in arguments)
+            builder.store(builder.load(origin, align=1), target, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), code
+
+    return intrinsic(move)
+
+
+move_four, move_eight, move_sixteen = map(_moving, (4, 8, 16))
+"""``move_four(to, source)``: copy as many bytes from one address to another."""

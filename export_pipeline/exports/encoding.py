@@ -1,14 +1,14 @@
 """The lines of rows, derived from the catalogue (contract, section 3).
 
-Owns what JSONL looks like, and how lines of either format are put together: from pieces that are the same in
-all rows, pieces that are one of few, and pieces of each row, joined by Arrow so that the bytes of its
-arrays are the content of the file.
+Owns what a line of JSONL and of CSV is made of: texts that are the same in all lines, and between them the
+value of each column, which ``joining`` writes from where it was decoded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import cache
+from itertools import pairwise
+from types import ModuleType
 
 import duckdb
 import numpy as np
@@ -16,33 +16,78 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export_pipeline.events.catalogue import DATA_TYPES, Field
+from export_pipeline.events.catalogue import DATA_TYPES, DataType, Field
 from export_pipeline.exports import cells
 from export_pipeline.exports.evaluating import evaluated
 from export_pipeline.exports.request import Format
+from export_pipeline.exports.scratch import Scratch
 
-JOINED_ROWS = 4096
-"""Lines made at once; their memory is used again for the next ones."""
+Longs = npt.NDArray[np.int64]
 
-_TEXT = pa.large_string()
-_EPOCH = date(1970, 1, 1)
-_DAY_US = 86_400_000_000
+_SOME_ROWS = 4096
+_NO_END = 1 << 62
+_NULL: Mapping[Format, str] = {"jsonl": "null", "csv": ""}
 
 
 @dataclass(frozen=True)
-class _Column:
-    """A piece of every line: the text of each row or, with ``places``, where in ``texts`` it is."""
+class Rows:
+    """Rows of ``tables``, counted through all of them, in ``order``; ``us`` are their instants in that order.
 
-    texts: pa.Array
-    places: npt.NDArray[np.integer] | None = None
+    The tables have the same columns, texts as such or as dictionaries. Instants are in microseconds since
+    1970.
+    """
 
-    def of(self, begin: int, end: int) -> pa.Array:
-        if self.places is None:
-            return self.texts.slice(begin, end - begin)
-        return self.texts.take(pa.array(self.places[begin:end]))
+    tables: Sequence[pa.Table]
+    order: Longs
+    us: Longs
+
+    def __len__(self) -> int:
+        return len(self.order)
 
 
-_Piece = str | _Column
+class Lines:
+    """The lines of rows, to be written a few or many at a time.
+
+    Args:
+        literals: what stands before each column of a line, and after the last one.
+        columns: those of each table of ``rows``.
+    """
+
+    def __init__(self, rows: Rows, literals: Sequence[str], columns: Sequence[Sequence["_Column"]]) -> None:
+        texts = [text.encode() for text in literals]
+        self._order = rows.order
+        self._begins = np.cumsum([0, *map(len, rows.tables)], dtype=np.int64)
+        self._literals = np.frombuffer(b"".join(texts), np.uint8)
+        self._literals_at = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        self._known = np.array([[column.known for column in each] for each in columns], np.int64)
+        self._memory = columns
+
+    def write(self, row: int, stop: int, scratch: Scratch, enough: int = _NO_END) -> int:
+        """Add the lines of rows from ``row`` on to ``scratch``; the first row that is not added.
+
+        None is added from ``stop`` on, and none once ``scratch`` holds ``enough`` bytes.
+        """
+        while row < stop and scratch.size < enough:
+            address = scratch.address
+            row, end = _joining().join(
+                self._order, row, stop, self._begins, self._known, self._literals.ctypes.data,
+                self._literals_at, address + scratch.size, address + scratch.room, address + enough,
+            )  # fmt: skip
+            scratch.size = end - address
+            if row < stop and scratch.size < enough:
+                scratch.grow()
+        return row
+
+
+def in_their_order(tables: Sequence[pa.Table]) -> Rows:
+    """The rows of ``tables`` one after the other."""
+    us = np.concatenate([instants(rows) for rows in tables])
+    return Rows(tables, np.arange(len(us)), us)
+
+
+def instants(rows: pa.Table) -> Longs:
+    """When each of ``rows`` happened, in microseconds since 1970."""
+    return np.asarray(rows["timestamp"].cast(pa.int64()).to_numpy(), np.int64)
 
 
 def header(data_type: str, format: Format) -> bytes:
@@ -52,183 +97,174 @@ def header(data_type: str, format: Format) -> bytes:
     return (",".join(DATA_TYPES[data_type].csv_columns) + "\n").encode()
 
 
-def lines(
-    data_type: str, format: Format, rows: pa.Table, connection: duckdb.DuckDBPyConnection
-) -> Iterator[pa.LargeStringArray]:
-    """The line of each of ``rows``, newline included, a few thousand at a time.
+def lines(data_type: str, format: Format, rows: Rows, connection: duckdb.DuckDBPyConnection) -> Lines:
+    """The line of each of ``rows``, newline included.
 
     Args:
-        rows: the incoming fields of the data type, texts as such or as dictionaries; at least one row.
-        connection: evaluates what Arrow has no function for.
+        rows: the incoming fields of the data type; at least one row.
+        connection: evaluates what is not written byte by byte.
     """
-    pieces: list[_Piece] = []
-    for position, field in enumerate(DATA_TYPES[data_type].row_fields):
-        between = "," if position else ""
+    kind = DATA_TYPES[data_type]
+    columns = [
+        _columns(kind, field, format, [_whole(table[field.name]) for table in rows.tables], connection)
+        for field in kind.incoming_fields
+    ]
+    return Lines(rows, _literals(kind, format), list(zip(*columns, strict=True)))
+
+
+def ready_lines(rows: Rows) -> Lines:
+    """Lines that are there already, in a column ``line``."""
+    return Lines(
+        rows, ("", ""), [[_as_it_lies(_joining().RAW, _whole(table["line"]))] for table in rows.tables]
+    )
+
+
+def contents(
+    data_type: str, format: Format, rows: Rows, connection: duckdb.DuckDBPyConnection
+) -> Iterator[bytes]:
+    """The bytes of the lines of ``rows``, of some thousand at a time; see ``lines``."""
+    made, scratch, row = lines(data_type, format, rows, connection), Scratch(), 0
+    while row < len(rows):
+        row = made.write(row, min(row + _SOME_ROWS, len(rows)), scratch)
+        yield scratch.taken()
+
+
+def _literals(kind: DataType, format: Format) -> Sequence[str]:
+    literals = [""]
+    for place, field in enumerate(kind.row_fields):
+        quote = '"' if format == "jsonl" and field.datetime else ""
+        literals[-1] += "," if place else ""
         if format == "jsonl":
-            pieces.append((between or "{") + f'"{field.name}":')
-            pieces += _json(data_type, field, rows, connection)
+            literals[-1] += f'{"" if place else "{"}"{field.name}":{quote}'
+        if field.name == "dataType":
+            literals[-1] += f'"{kind.name}"' if format == "jsonl" else kind.name
         else:
-            pieces.append(between)
-            pieces += _csv(data_type, field, rows, connection)
-    folded = list(_folded([*pieces, "}\n" if format == "jsonl" else "\n"]))
-    for begin in range(0, len(rows), JOINED_ROWS):
-        end = min(begin + JOINED_ROWS, len(rows))
-        texts = [pa.scalar(p, _TEXT) if isinstance(p, str) else p.of(begin, end) for p in folded]
-        yield pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))
+            literals.append(quote)
+    literals[-1] += "}\n" if format == "jsonl" else "\n"
+    return literals
 
 
-def _json(
-    data_type: str, field: Field, rows: pa.Table, connection: duckdb.DuckDBPyConnection
-) -> Sequence[_Piece]:
-    if field.name == "dataType":
-        return [f'"{data_type}"']
-    values = rows[field.name].combine_chunks()
+@dataclass(frozen=True)
+class _Column:
+    """What ``joining`` is told of a column, and the memory that lies in."""
+
+    known: Sequence[int]
+    memory: object
+
+
+def _whole(values: pa.ChunkedArray) -> pa.Array:
+    return values.chunk(0) if values.num_chunks == 1 else values.unify_dictionaries().combine_chunks()
+
+
+def _columns(
+    kind: DataType,
+    field: Field,
+    format: Format,
+    values: Sequence[pa.Array],
+    connection: duckdb.DuckDBPyConnection,
+) -> Sequence[_Column]:
+    """A field of each table; what has to be evaluated is, in one go."""
+    joining = _joining()
     if field.datetime:
-        return ['"', *_instant(values), '"']
+        return [_as_it_lies(joining.INSTANT, each) for each in values]
     if field.type == "object":
-        return [_Column(values.cast(_TEXT))]
+        if format == "csv":
+            return _data_cells(kind, values, connection)
+        return [_as_it_lies(joining.RAW, each) for each in values]
     if field.type == "number":
-        return [
-            _Column(
-                evaluated(
-                    connection, "select coalesce(to_json(value)::varchar, 'null') from given", value=values
-                )
-            )
-        ]
-    texts, places = _texts(values)
-    if _has_any(texts, '"\\', controls=True):
-        escaped = evaluated(connection, "select to_json(value)::varchar from given", value=texts)
-        return [_Column(*_or(escaped, places, "null"))]
-    if places is None:
-        return ['"', _Column(texts), '"']
-    return [_Column(*_or(_joined('"', texts, '"'), places, "null"))]
+        query = f"select coalesce(to_json(value)::varchar, '{_NULL[format]}') from given"
+        texts = evaluated(connection, query, value=pa.chunked_array(values))
+        begins = np.cumsum([0, *map(len, values)]).tolist()
+        return [_as_it_lies(joining.RAW, texts.slice(begin, end - begin)) for begin, end in pairwise(begins)]
+    return [_as_it_lies(_way(each, format), each) for each in values]
 
 
-def _csv(
-    data_type: str, field: Field, rows: pa.Table, connection: duckdb.DuckDBPyConnection
-) -> Sequence[_Piece]:
-    if field.name == "dataType":
-        return [data_type]
-    values = rows[field.name].combine_chunks()
-    if field.datetime:
-        return _instant(values)
-    if field.type == "object":
-        query = cells.of_data(DATA_TYPES[data_type])
-        return [_Column(evaluated(connection, query, event=rows["event"].combine_chunks(), data=values))]
-    if field.type == "number":
-        return [
-            _Column(
-                evaluated(connection, "select coalesce(to_json(value)::varchar, '') from given", value=values)
-            )
-        ]
-    texts, places = _texts(values)
-    if _has_any(texts, ',"\r\n') or _begins_unlike_plain(texts):
-        texts = evaluated(connection, f"select {cells.of_text('value')} from given", value=texts)
-    return [_Column(*_or(texts, places, ""))]
+def _as_it_lies(way: int, values: pa.Array) -> _Column:
+    """The texts or instants of an Arrow array; ``way`` is how they are written."""
+    texts, places, valid = values, 0, 0
+    if pa.types.is_dictionary(values.type):
+        texts, values = values.dictionary, values.indices.cast(pa.int32())
+        places = values.buffers()[1].address + 4 * values.offset
+    if values.null_count:
+        valid = values.buffers()[0].address
+    begin, width, content = _where(texts)
+    return _Column((way, begin, begin + width, width, content, places, valid, values.offset), (texts, values))
 
 
-def _texts(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.integer] | None]:
-    """The texts of a column and, if it is a dictionary of them, each row's place; null is after the last."""
-    if not pa.types.is_dictionary(values.type):
-        if not values.null_count:
-            return values.cast(_TEXT), None
-        values = values.dictionary_encode()
-    texts = values.dictionary.cast(_TEXT)
-    return texts, values.indices.fill_null(len(texts)).to_numpy()
+def _where(values: pa.Array) -> tuple[int, int, int]:
+    """The address of where the first value begins, or is; the bytes of that; the address of the texts."""
+    width = 4 if values.type == pa.string() else 8
+    _, begins, *content = values.buffers()
+    return begins.address + width * values.offset, width, content[0].address if any(content) else 0
 
 
-def _or(
-    texts: pa.Array, places: npt.NDArray[np.integer] | None, null: str
-) -> tuple[pa.Array, npt.NDArray[np.integer] | None]:
-    return texts if places is None else pa.concat_arrays([texts, pa.array([null], _TEXT)]), places
+def _way(values: pa.Array, format: Format) -> int:
+    """How the texts of a column are written: most hold nothing that needs care."""
+    joining = _joining()
+    texts = values.dictionary if pa.types.is_dictionary(values.type) else values
+    begin, width, content = _where(texts)
+    if joining.are_clean(begin, width, len(texts), content, format == "csv"):
+        return int(joining.QUOTED if format == "jsonl" else joining.RAW)
+    return int(joining.ESCAPED if format == "jsonl" else joining.CELL)
 
 
-def _instant(values: pa.Array) -> Sequence[_Piece]:
-    # Clocks are looked up: to format each costs several times as much.
-    us = values.cast(pa.int64()).to_numpy()
-    day, within = np.divmod(us, _DAY_US)
-    seconds, rest = np.divmod(within, 1_000_000)
-    clock = _Column(_clock(), seconds), _Column(_fractions(), rest // 1000)
-    first, last = int(day.min()), int(day.max())
-    if first == last:
-        return [_date(first), *clock]
-    days, places = np.arange(first, last + 1), day - first
-    if len(days) > len(day):
-        days, places = np.unique(day, return_inverse=True)
-    return [_Column(pa.array(map(_date, days.tolist()), _TEXT), places), *clock]
+def _data_cells(
+    kind: DataType, data: Sequence[pa.Array], connection: duckdb.DuckDBPyConnection
+) -> Sequence[_Column]:
+    """``data`` as cells. SQL evaluates those of what is nested, escaped, unknown, or no simple number."""
+    written = [_Cells(kind, each) for each in data]
+    others = [each.filter(pa.array(~done.simple)) for each, done in zip(data, written, strict=True)]
+    texts = pa.array([], pa.large_string())
+    if any(map(len, others)):
+        texts = evaluated(connection, cells.of_data(kind), data=pa.chunked_array(others))
+    begin = 0
+    for each, done in zip(others, written, strict=True):
+        done.add(texts.slice(begin, len(each)))
+        begin += len(each)
+    return [_Column(done.known, (done, texts)) for done in written]
 
 
-def _date(day: int) -> str:
-    return f"{_EPOCH + timedelta(days=day)}T"
+class _Cells:
+    """The cells of objects, in memory of their own; those that are not ``simple`` are left out."""
+
+    def __init__(self, kind: DataType, objects: pa.Array) -> None:
+        rows = len(objects)
+        names, names_at = _names(kind)
+        begin, width, content = _where(objects)
+        self._starts, self._ends = np.empty((2, rows), np.int64)
+        self.simple = np.empty(rows, np.bool_)
+        longest = (pc.sum(pc.binary_length(objects)).as_py() or 0) + rows * (len(names_at) + 1)
+        self._memory = np.empty(longest, np.uint8)
+        self._address = self._memory.ctypes.data
+        _joining().join_cells(
+            rows, begin, width, content, names.ctypes.data, names_at,
+            self._address, self._starts, self._ends, self.simple,
+        )  # fmt: skip
+
+    def add(self, texts: pa.Array) -> None:
+        """Take the cells that were left out from where they lie."""
+        if len(texts):
+            content = _where(texts)[2]
+            places = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset :][: len(texts) + 1]
+            places = places + content - self._address
+            self._starts[~self.simple], self._ends[~self.simple] = places[:-1], places[1:]
+
+    @property
+    def known(self) -> Sequence[int]:
+        """What ``joining`` is told of them."""
+        return _joining().RAW, self._starts.ctypes.data, self._ends.ctypes.data, 8, self._address, 0, 0, 0
 
 
 @cache
-def _clock() -> pa.Array:
-    seconds = np.arange(86_400).astype("M8[s]").astype(str)
-    return pa.array([text[11:] for text in seconds.tolist()], _TEXT)
+def _names(kind: DataType) -> tuple[npt.NDArray[np.uint8], Longs]:
+    """What stands between the first quote and the value of each field of ``data``."""
+    names = [f'{name}":'.encode() for name in kind.data_fields]
+    return np.frombuffer(b"".join(names), np.uint8), np.cumsum([0, *map(len, names)], dtype=np.int64)
 
 
 @cache
-def _fractions() -> pa.Array:
-    return pa.array(["Z", *(f".{millisecond:03d}Z" for millisecond in range(1, 1000))], _TEXT)
+def _joining() -> ModuleType:
+    # Compiling is dear to import, and not every process writes lines.
+    from export_pipeline.exports import joining
 
-
-def _folded(pieces: Sequence[_Piece]) -> Iterator[_Piece]:
-    """The same lines from fewer pieces: constants are made part of their neighbours, where those are few."""
-    text, held = "", None
-    for piece in pieces:
-        if isinstance(piece, str):
-            text += piece
-        elif piece.places is None:
-            yield from _put_together(held, text)
-            yield piece
-            text, held = "", None
-        elif held is None:
-            text, held = "", _Column(_joined(text, piece.texts, ""), piece.places)
-        else:
-            yield from _put_together(held, text)
-            text, held = "", piece
-    yield from _put_together(held, text)
-
-
-def _put_together(column: _Column | None, text: str) -> Iterator[_Piece]:
-    if column:
-        yield _Column(_joined("", column.texts, text), column.places)
-    elif text:
-        yield text
-
-
-def _joined(before: str, texts: pa.Array, after: str) -> pa.Array:
-    if not before and not after:
-        return texts
-    around = pa.scalar(before, _TEXT), texts, pa.scalar(after, _TEXT)
-    return pc.binary_join_element_wise(*around, pa.scalar("", _TEXT))
-
-
-def _has_any(texts: pa.Array, characters: str, controls: bool = False) -> bool:
-    """Whether one of ``characters``, or a control character, is anywhere in the texts."""
-    octets = _octets(texts)
-    found = controls and bool((octets < ord(" ")).any())
-    return found or any(bool((octets == ord(character)).any()) for character in characters)
-
-
-def _begins_unlike_plain(texts: pa.Array) -> bool:
-    """Whether a text is empty, or begins with anything but a letter or a digit."""
-    offsets = _offsets(texts)
-    if not len(texts):
-        return False
-    if (offsets[1:] == offsets[:-1]).any():
-        return True
-    return not _PLAIN[np.frombuffer(texts.buffers()[2], np.uint8)[offsets[:-1]]].all()
-
-
-_PLAIN = np.array([chr(octet).isalnum() and octet < 128 for octet in range(256)])
-
-
-def _octets(texts: pa.Array) -> npt.NDArray[np.uint8]:
-    offsets, content = _offsets(texts), texts.buffers()[2]
-    return np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]] if content else np.empty(0, np.uint8)
-
-
-def _offsets(texts: pa.Array) -> npt.NDArray[np.int64]:
-    return np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return joining

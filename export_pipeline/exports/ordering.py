@@ -19,6 +19,7 @@ from upath import UPath
 
 from export_pipeline import objects
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
+from export_pipeline.exports.encoding import Rows, instants
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import Window
 
@@ -35,10 +36,10 @@ Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
-def blocks(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
-    """The rows of consecutive ``windows`` in order, in one table unless they are huge.
+def blocks(scan: Scan, windows: Sequence[Window]) -> Iterator[Rows]:
+    """The rows of consecutive ``windows`` in order, all of them at once unless they are huge.
 
-    The columns are those of the scan, each in one piece.
+    The columns are those of the scan.
 
     Raises:
         OSError, pa.ArrowException: if a file is gone, or cannot be read.
@@ -50,14 +51,12 @@ def blocks(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
         tables.append(_set_aside(rows, Path(scan.spill)) if held > 2 * BLOCK_BYTES else rows)
     if not tables:
         return
-    order = _order(tables)
+    us = np.concatenate([instants(rows) for rows in tables])
+    order = _order(tables, us)
     if held <= 2 * BLOCK_BYTES:
-        whole = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-        tables.clear()
-        whole = whole.take(pa.array(order))
-        yield whole
+        yield Rows(tables, order, us[order])
     else:
-        yield from _gathered(tables, order)
+        yield from _gathered(tables, order, us)
 
 
 def _set_aside(rows: pa.Table, folder: Path) -> pa.Table:
@@ -143,7 +142,7 @@ def _us(moment: datetime) -> int:
 
 def _wanted(scan: Scan, windows: Sequence[Window], rows: pa.Table) -> Flags:
     """Which rows of a group are of ``windows`` and part of the export."""
-    us = _instants(rows)
+    us = instants(rows)
     first = windows[0]
     wanted = (us >= _us(first.begin)) & (us < _us(windows[-1].end))
     if "batchSequence" in scan.columns:
@@ -161,10 +160,6 @@ def _wanted(scan: Scan, windows: Sequence[Window], rows: pa.Table) -> Flags:
     return wanted
 
 
-def _instants(rows: pa.Table) -> Longs:
-    return np.asarray(rows["timestamp"].cast(pa.int64()).to_numpy(), np.int64)
-
-
 def _only(rows: pa.Table, wanted: Flags) -> pa.Table:
     places = np.flatnonzero(wanted)
     if len(places) and places[-1] - places[0] + 1 == len(places):
@@ -172,9 +167,8 @@ def _only(rows: pa.Table, wanted: Flags) -> pa.Table:
     return rows.take(pa.array(places))
 
 
-def _order(tables: Sequence[pa.Table]) -> Longs:
-    """The places of the rows of ``tables``, one after the other, in order."""
-    us = np.concatenate([_instants(rows) for rows in tables])
+def _order(tables: Sequence[pa.Table], us: Longs) -> Longs:
+    """The places of the rows of ``tables``, one after the other and of the instants ``us``, in order."""
     # Files are sorted, and a stable sort merges sorted runs.
     order = np.argsort(us, kind="stable")
     us = us[order]
@@ -187,8 +181,8 @@ def _order(tables: Sequence[pa.Table]) -> Longs:
     return order
 
 
-def _gathered(tables: Sequence[pa.Table], order: Longs) -> Iterator[pa.Table]:
-    """The rows in ``order``, a block at a time, of tables too large to be one."""
+def _gathered(tables: Sequence[pa.Table], order: Longs, us: Longs) -> Iterator[Rows]:
+    """The rows in ``order``, a block at a time, of tables too large to be held together."""
     largest = next(name for name in ("line", "data") if name in tables[0].column_names)
     sizes = np.concatenate([pc.binary_length(rows[largest]).to_numpy() for rows in tables])[order]
     block_of = np.cumsum(sizes) // BLOCK_BYTES
@@ -199,6 +193,6 @@ def _gathered(tables: Sequence[pa.Table], order: Longs) -> Iterator[pa.Table]:
         taken = [
             rows.take(pa.array(rising[start:stop] - begin))
             for rows, begin, start, stop in zip(tables, begins, cuts, cuts[1:], strict=False)
+            if start < stop
         ]
-        together = pa.concat_tables(taken).unify_dictionaries().combine_chunks()
-        yield together.take(pa.array(np.searchsorted(rising, places)))
+        yield Rows(taken, np.searchsorted(rising, places), us[places])

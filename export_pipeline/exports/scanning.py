@@ -19,6 +19,7 @@ from export_pipeline.days import midnight
 from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import encoding
+from export_pipeline.exports.encoding import Lines, Rows
 from export_pipeline.exports.request import Filters, Format
 from export_pipeline.outages import answering, explained
 from export_pipeline.sql import parquet
@@ -75,10 +76,8 @@ class Scan:
         fields = DATA_TYPES[self.data_type].incoming_fields
         return (*(field.name for field in fields), "batchSequence")
 
-    def lines(
-        self, format: Format, rows: pa.Table, connection: duckdb.DuckDBPyConnection
-    ) -> Iterator[pa.LargeStringArray]:
-        """The line of each of ``rows``, a table of those columns; see ``encoding.lines``."""
+    def lines(self, format: Format, rows: Rows, connection: duckdb.DuckDBPyConnection) -> Lines:
+        """The line of each of ``rows``, of those columns; see ``encoding.lines``."""
         return encoding.lines(self.data_type, format, rows, connection)
 
     def parameters(self) -> Mapping[str, list[str]]:
@@ -104,11 +103,9 @@ class LineScan(Scan):
         """Those columns."""
         return "timestamp", "eventId", "line"
 
-    def lines(
-        self, format: Format, rows: pa.Table, connection: duckdb.DuckDBPyConnection
-    ) -> Iterator[pa.LargeStringArray]:
+    def lines(self, format: Format, rows: Rows, connection: duckdb.DuckDBPyConnection) -> Lines:
         """The lines of ``rows`` as they are."""
-        yield rows["line"].combine_chunks()
+        return encoding.ready_lines(rows)
 
 
 def instant(moment: datetime) -> str:

@@ -119,7 +119,7 @@ def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{name}.packed")
 
 
-def _told(content: Iterable[memoryview], found: Sequence[Rows], progress: Progress) -> Iterator[memoryview]:
+def _told(content: Iterable[bytes], found: Sequence[Rows], progress: Progress) -> Iterator[bytes]:
     total = sum(rows.count for rows in found)
     for piece in content:
         yield piece

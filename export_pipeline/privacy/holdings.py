@@ -11,12 +11,11 @@ from datetime import date, datetime
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 from upath import UPath
 
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES, UserTable
-from export_pipeline.exports import encoding
+from export_pipeline.exports.encoding import contents, in_their_order
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Days, Ledger
 from export_pipeline.privacy.identity import Person
@@ -71,7 +70,7 @@ def find_rows(
     return Rows(data_type, look, days, events, first, last, withheld)
 
 
-def lines(reading: duckdb.DuckDBPyConnection, rows: Rows, window_rows: int) -> Iterator[memoryview]:
+def lines(reading: duckdb.DuckDBPyConnection, rows: Rows, window_rows: int) -> Iterator[bytes]:
     """The rows found last, as lines of JSON in export order, some thousand at a time.
 
     Args:
@@ -93,7 +92,7 @@ def lines(reading: duckdb.DuckDBPyConnection, rows: Rows, window_rows: int) -> I
             for batch in found.to_arrow_reader(_BATCH_ROWS):
                 if batch.num_rows:
                     held = pa.Table.from_batches([batch])
-                    yield from map(_content, encoding.lines(rows.data_type, "jsonl", held, evaluating))
+                    yield from contents(rows.data_type, "jsonl", in_their_order([held]), evaluating)
 
 
 def user_rows(
@@ -151,10 +150,3 @@ def _one(reading: duckdb.DuckDBPyConnection, query: str, parameters: Any = None)
     found = reading.execute(query, parameters).fetchone()
     assert found is not None
     return tuple(found)
-
-
-def _content(lines: pa.LargeStringArray) -> memoryview:
-    """The bytes of ``lines`` one after the other, not copied."""
-    _, offsets, text = lines.buffers()
-    places = np.frombuffer(offsets, np.int64)[lines.offset : lines.offset + len(lines) + 1]
-    return memoryview(text)[int(places[0]) : int(places[-1])]

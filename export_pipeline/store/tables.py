@@ -40,6 +40,8 @@ PROPERTIES: Mapping[str, str] = {
     "write.parquet.compression-codec": "zstd",
     "write.parquet.compression-level": "1",
     "write.parquet.row-group-limit": str(ROW_GROUP_ROWS),
+    # A dictionary of texts that hardly repeat costs time and space; those of a group that do are smaller.
+    "write.parquet.dict-size-bytes": str(1 << 18),
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "1",
     "write.delete.isolation-level": "snapshot",

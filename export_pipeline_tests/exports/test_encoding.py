@@ -1,0 +1,104 @@
+"""Lines written byte by byte are what SQL and the standard library make of the same values."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports import cells
+from export_pipeline.exports.encoding import Rows, contents, in_their_order
+from export_pipeline.exports.evaluating import evaluated
+from export_pipeline.exports.request import Format
+from export_pipeline_tests.rows import row, table
+
+ALONE = duckdb.connect(config={"threads": 1})
+CLOSED = duckdb.connect()
+CLOSED.close()
+NO_CELLS = "," * (len(DATA_TYPES["events"].data_fields) + 2)
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ["=1", "a,b", "", "-", "x\ty", 'say "hi"', "a\\b", "12345678,"]
+)
+VALUES = st.one_of(
+    NUMBERS,
+    TEXTS.map(lambda text: json.dumps(text, ensure_ascii=False)),
+    st.sampled_from(
+        ["null", "true", "false", "{}", "[1,null]", '{"a":{"b":1}}', "0.0", "-0", "-0.0", "1.50"]
+    ),
+)
+
+
+def lines(format: Format, rows: Sequence[dict[str, Any]], connection: duckdb.DuckDBPyConnection) -> bytes:
+    return b"".join(contents("events", format, in_their_order([table(rows, "events")]), connection))
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([*DATA_TYPES["events"].data_fields, "other", "posi"]), VALUES, max_size=5
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_cells_are_those_that_sql_makes(objects: list[dict[str, str]]) -> None:
+    texts = ["{" + ",".join(f'"{name}":{value}' for name, value in each.items()) + "}" for each in objects]
+    expected = evaluated(ALONE, cells.of_data(DATA_TYPES["events"]), data=pa.array(texts)).to_pylist()
+    before, after = lines("csv", [row(1, data="{}", deviceId="d")], ALONE).decode().split(NO_CELLS)
+    found = lines("csv", [row(1, data=text, deviceId="d") for text in texts], ALONE).decode()
+    assert found == "".join(f"{before},{text},{after}" for text in expected)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_usual_rows_need_no_sql(format: Format) -> None:
+    usual = [
+        '{"currentTime":5.93,"duration":52.04,"percentComplete":11.4,"rendition":"240p","bitrate":312}',
+        '{"position":0,"entryPoint":"feed","feedId":null}',
+        '{"looped":true,"loopCount":-3,"watchTime":0.001}',
+        '{"interactionType":"Zürich, CH","value":"=1"}',
+        "{}",
+    ]
+    assert lines(format, [row(n, data=data) for n, data in enumerate(usual)], CLOSED).count(b"\n") == len(
+        usual
+    )
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_a_line_longer_than_the_memory_for_it_is_written_whole(format: Format) -> None:
+    text = "\n,\x01" * 1_000_000
+    rows = [row(n, userId=text, data=json.dumps({"feedId": text}, separators=(",", ":"))) for n in range(3)]
+    content = lines(format, rows, ALONE)
+    if format == "jsonl":
+        found = [json.loads(line) for line in content.splitlines()]
+        assert [(line["userId"], line["data"]["feedId"]) for line in found] == [(text, text)] * 3
+    else:
+        assert content.count(f'"{text}"'.encode()) == 2 * 3
+
+
+def test_rows_of_several_tables_are_written_in_their_order() -> None:
+    rows = [row(n, country=None if n % 3 else "FR", userId=f'"{n}"') for n in range(30)]
+    tables = [table(rows[:7], "events"), table(rows[7:8], "events"), table(rows[8:], "events").slice(2)]
+    tables[2] = pa.table(
+        {
+            name: _encoded(column)
+            for name, column in zip(tables[2].column_names, tables[2].columns, strict=True)
+        }
+    )
+    kept = rows[:8] + rows[10:]
+    order = np.random.default_rng(1).permutation(len(kept))
+    us = np.zeros(len(kept), np.int64)
+    found = b"".join(contents("events", "jsonl", Rows(tables, order, us), ALONE)).splitlines()
+    expected = [(kept[place]["userId"], kept[place]["country"]) for place in order]
+    assert [(line["userId"], line["country"]) for line in map(json.loads, found)] == expected
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.dictionary_encode() if pa.types.is_string(column.type) else column
