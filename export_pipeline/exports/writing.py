@@ -28,7 +28,7 @@ from export_pipeline.exports.assembly import (
     taken_over,
     where_it_lies,
 )
-from export_pipeline.exports.encoding import header
+from export_pipeline.exports.encoding import get_ready, header
 from export_pipeline.exports.executors import Cluster, spill
 from export_pipeline.exports.layout import descriptions, part_name
 from export_pipeline.exports.manifest import FileEntry, instant_text
@@ -125,6 +125,8 @@ Task = tuple[Span | Piece, Shape]
 
 def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Iterator[Task]:
     planned = _planned_there if isinstance(executor, Cluster) else _planned
+    if not isinstance(executor, Cluster):
+        executor.submit(get_ready)  # while the first day is planned
     plans = in_order(executor, planned, ((day, shape) for day in days), shape.ahead)
     for plan in plans:
         for task in plan:
