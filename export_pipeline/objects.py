@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import duckdb
+import fsspec
 import pyarrow as pa
-from s3fs import S3FileSystem
-from s3fs.core import set_custom_error_handler
 from upath import UPath
 
 from export_pipeline import buckets, files
@@ -44,14 +43,13 @@ AnyPathT = TypeVar("AnyPathT", bound=UPath | Path)
 _BLOCK_BYTES = 1 << 20
 _SCHEME = "s3://"
 
-_ATTEMPTS, _ROUNDS = 3, 3
+_ATTEMPTS, ROUNDS = 3, 3
 """How often a request is sent before it has failed, and how often that is done again: a store that is gone is
 told within seconds, which somebody who waits bears; a run is tried again as a whole."""
 _CONNECT_SECONDS = 5
-_TROUBLE = ("InternalError", "ServiceUnavailable", "500", "503")
 
-S3FileSystem.retries = _ROUNDS
-set_custom_error_handler(lambda error: buckets.code_of(error) in _TROUBLE)
+# Told by its name, as not everybody has a bucket.
+fsspec.register_implementation("s3", "export_pipeline.s3_filesystem.PatientFileSystem", clobber=True)
 
 
 def place(url: str, endpoint: str = "", region: str = "") -> UPath:
@@ -388,7 +386,7 @@ def arrow_filesystem(endpoint: str, region: str) -> "FileSystem":
         scheme=scheme or "https",
         region=region or None,
         connect_timeout=_CONNECT_SECONDS,
-        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS + _ROUNDS - 1),
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS + ROUNDS - 1),
     )
 
 

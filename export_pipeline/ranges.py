@@ -6,7 +6,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-from s3fs.core import S3_RETRYABLE_ERRORS
 from upath import UPath
 
 from export_pipeline.buckets import bucket_of, code_of, key_of
@@ -112,6 +111,8 @@ class Ranges(io.RawIOBase):
 
     async def _get(self, start: int) -> tuple[bytes, int, str]:
         """The bytes from ``start``, the bytes of the whole object, and its version."""
+        from s3fs.core import S3_RETRYABLE_ERRORS  # there is an object, so it is loaded
+
         path = self._path
         options = {"IfMatch": self._version} if self._version else {}
         span = f"bytes={start}-{start + RANGE_BYTES - 1}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_AT_FIRST = 1 << 20
+_AT_FIRST = 1 << 25  # of which none is taken before it is written
 
 
 class Scratch:
