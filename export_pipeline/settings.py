@@ -140,6 +140,11 @@ class Settings(BaseModel):
         description="Where callers reach the API, such as https://exports.example.com; "
         "without it links lead to where each caller found it",
     )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Comma-separated networks of the proxies that say by X-Forwarded-For and "
+        "X-Forwarded-Proto where requests come from",
+    )
     rate_limit: int = Field(
         600, ge=1, le=10_000_000, description="Requests a minute that the API answers for one key"
     )
@@ -262,13 +267,13 @@ class Settings(BaseModel):
             )
         return password
 
-    @field_validator("portal_proxies")
+    @field_validator("portal_proxies", "trusted_proxies")
     @classmethod
     def _are_networks(cls, text: str, others: ValidationInfo) -> str:
         try:
             found = allowed.networks(text)
         except ValueError as error:
-            raise PydanticCustomError("portal_proxies", "{reason}", {"reason": str(error)}) from None
+            raise PydanticCustomError("proxies", "{reason}", {"reason": str(error)}) from None
         if not found and others.data.get("portal_user_header"):
             raise PydanticCustomError(
                 "portal_proxies", "it must name networks, such as 10.1.0.0/16, as portal_user_header is set"

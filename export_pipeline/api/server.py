@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from export_pipeline.api.deployment import Deployment
 from export_pipeline.errors import InvalidRequest
 
 BACKLOG = 512
@@ -37,20 +38,22 @@ def serve(app: FastAPI, host: str, port: int, ready: Callable[[str], None]) -> N
 
 def server(app: FastAPI, ending_seconds: int = ENDING_SECONDS) -> uvicorn.Server:
     """The server of an application; its own access log, which shows paths, is off."""
+    here: Deployment = app.state.deployment
     config = uvicorn.Config(
         app,
         access_log=False,
         log_config=None,
         log_level="warning",
         server_header=False,
+        forwarded_allow_ips=here.settings.trusted_proxies,
         timeout_graceful_shutdown=ending_seconds,
     )
     config.load()
-    config.loaded_app = _noting_peer(config.loaded_app)
+    config.loaded_app = noting_peer(config.loaded_app)
     return uvicorn.Server(config)
 
 
-def _noting_peer(app: ASGIApp) -> ASGIApp:
+def noting_peer(app: ASGIApp) -> ASGIApp:
     """Note under ``peer`` who a request's connection is from, before the headers of proxies are believed."""
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,5 +33,5 @@ def note(request: Request, action: str, subject: str = "", who: str = "", how: s
 
 
 def address(request: Request) -> str:
-    """Where a request comes from."""
+    """Where a request comes from, as far as the proxies that are trusted say so."""
     return request.client.host if request.client else ""

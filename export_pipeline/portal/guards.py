@@ -155,7 +155,7 @@ def proxy_user(request: Request) -> str:
     settings = deployment(request).settings
     if not settings.portal_user_header:
         return ""
-    peer = request.scope.get("peer") or request.scope.get("client")
+    peer = request.scope.get("peer")
     try:
         address = ip_address(peer[0] if peer else "")
     except ValueError:

@@ -1,5 +1,6 @@
 """Logging in, by password or by a link that works once, and logging out."""
 
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -88,11 +89,20 @@ def log_out(request: Request, known: Anybody) -> Response:
 def _count(request: Request) -> None:
     limiter = request.app.state.attempts
     assert isinstance(limiter, RateLimiter)
-    if limiter.count(address(request)).remaining < 0:
+    if limiter.count(_origin(address(request))).remaining < 0:
         raise RateLimited(
             f"More than {ATTEMPTS_A_MINUTE} attempts in a minute; wait a minute and try again.",
             retry_after=60,
         )
+
+
+def _origin(text: str) -> str:
+    """What attempts from an address count for: of IPv6 its /64, in which one machine has every address."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return text
+    return text if found.version == 4 else str(ip_network((found, 64), strict=False))
 
 
 def _page(request: Request, form: Form, following: str, error: ExportPipelineError | None = None) -> Response:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from export_pipeline.api.app import create_app
-from export_pipeline.api.server import server
+from export_pipeline.api.server import noting_peer, server
 from export_pipeline.days import utc_now
 from export_pipeline.ledger import Ledger
 from export_pipeline.portal import attach, guards
@@ -40,6 +41,7 @@ NAME = "Ana"
 class Portal:
     """A deployment whose portal answers in this process."""
 
+    app: FastAPI
     settings: Settings
     store: Store
     ledger: Ledger
@@ -91,11 +93,26 @@ def opened(home: Path, rows: bool = False, client: str = "192.0.2.7", **given: s
     settings = load({variable(name): value for name, value in environment.items()})
     store, ledger = Store(settings), Ledger(settings)
     yesterday = land_yesterday(store, ledger) if rows else ""
-    return Portal(settings, store, ledger, browser(attach(create_app(settings)), client), yesterday)
+    app = attach(create_app(settings))
+    return Portal(app, settings, store, ledger, browser(app, client), yesterday)
 
 
 def browser(app: FastAPI, client: str = "192.0.2.7") -> TestClient:
-    return TestClient(app, follow_redirects=False, client=(client, 50000))
+    return TestClient(noting_peer(app), follow_redirects=False, client=(client, 50000))
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of the portal on a socket, as ``serve`` serves it."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    running = server(app, ending_seconds=1)
+    thread = threading.Thread(target=running.run, args=([bound],), daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{bound.getsockname()[1]}/portal"
+    running.should_exit = True
+    thread.join()
 
 
 @pytest.fixture
@@ -118,9 +135,7 @@ def _filled(tmp_path_factory: pytest.TempPathFactory) -> Portal:
 @pytest.fixture
 def inside(_filled: Portal) -> Portal:
     """A portal with a day of rows, the same for many tests, with somebody logged in."""
-    app = _filled.client.app
-    assert isinstance(app, FastAPI)
-    here = replace(_filled, client=browser(app))
+    here = replace(_filled, client=browser(_filled.app))
     here.hold(here.ledger.sessions.begin(NAME, guards.PASSWORD, utc_now()))
     return here
 
@@ -147,17 +162,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, failing_once: str) -> Itera
     allowed = "http://" + failing_once.split("/")[2]
     home = tmp_path_factory.mktemp("browser") / "home"
     portal = opened(home, rows=True, jobs_per_day="1000", webhook_allow=allowed)
-    app = portal.client.app
-    assert isinstance(app, FastAPI)
-    listening = socket.create_server(("127.0.0.1", 0))
-    running = server(app, ending_seconds=1)
-    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/portal", portal
-    running.should_exit = True
-    thread.join()
+    with listening(portal.app) as url:
+        yield url, portal
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """Who gets into the portal, how long they stay, and what is noted of them."""
 
+import re
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from export_pipeline.days import utc_now
@@ -10,7 +12,7 @@ from export_pipeline.portal.entrance import entrance, link
 from export_pipeline.portal.login import ATTEMPTS_A_MINUTE
 from export_pipeline.portal.passwords import made_password
 from export_pipeline.secrets import path_of
-from export_pipeline_tests.portal.conftest import PASSWORD, Opening, Portal, texts
+from export_pipeline_tests.portal.conftest import PASSWORD, Opening, Portal, listening, texts
 
 
 def is_inside(portal: Portal) -> bool:
@@ -148,6 +150,34 @@ def test_the_header_is_worth_nothing_from_elsewhere(opening: Opening) -> None:
     portal = opening(client="10.2.0.1", **PROXY)
     assert portal.get("/activity", headers=SAYS).status_code == 303
     assert "Open the address that leads through it" in texts(portal.get("/login", headers=SAYS))
+
+
+def test_behind_a_proxy_each_client_has_attempts_of_its_own(opening: Opening) -> None:
+    portal = opening()
+    with listening(portal.app) as url, httpx.Client(base_url=url) as client:
+        token = re.search(r'name="formToken" value="(\w+)"', client.get("/login").text)
+        assert token
+
+        def tried(from_: str) -> int:
+            form = {"formToken": token[1], "name": "Ana", "password": "not this one"}
+            return client.post("/login", data=form, headers={"X-Forwarded-For": from_}).status_code
+
+        assert {tried("198.51.100.1") for _ in range(ATTEMPTS_A_MINUTE + 1)} == {401, 429}
+        assert tried("198.51.100.2") == 401
+        assert {tried(f"2001:db8::{n}") for n in range(ATTEMPTS_A_MINUTE + 1)} == {401, 429}
+    assert {entry.address for entry in portal.ledger.audit.list()[0]} >= {"198.51.100.1", "198.51.100.2"}
+
+
+@pytest.mark.parametrize("more", [{"X-Forwarded-For": "10.1.2.3"}, {}])
+def test_the_header_is_believed_by_the_connection_alone(opening: Opening, more: dict[str, str]) -> None:
+    with listening(opening(**PROXY).app) as url:
+        assert httpx.get(f"{url}/activity", headers={**SAYS, **more}).status_code == 303
+
+
+def test_two_headers_that_say_who_it_is_are_none(opening: Opening) -> None:
+    portal = opening(client="10.1.2.3", **PROXY)
+    name, value = next(iter(SAYS.items()))
+    assert portal.get("/activity", headers=[(name, value), (name, "carl")]).status_code == 303
 
 
 def test_with_a_proxy_and_no_password_none_is_right(opening: Opening) -> None:

@@ -164,7 +164,7 @@ def test_a_defect_is_a_page_with_its_request_id_and_no_more(
 
 def test_the_first_page_of_the_server_is_the_portal(portal: Portal) -> None:
     assert portal.client.get("/").headers["location"] == "/portal/"
-    assert any(isinstance(route, Mount) and route.path == "/portal" for route in portal.client.app.routes)  # type: ignore[attr-defined]
+    assert any(isinstance(route, Mount) and route.path == "/portal" for route in portal.app.routes)
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])

@@ -58,7 +58,7 @@ def test_failed_deliveries_are_shown_with_the_reason(inside: Portal) -> None:
 
 
 def test_one_look_serves_the_pages_of_some_seconds(inside: Portal) -> None:
-    here: Deployment = inside.client.app.state.deployment  # type: ignore[attr-defined]
+    here: Deployment = inside.app.state.deployment
     looking, now = Looking(), utc_now()
     first = looking.view(here, now)
     assert looking.view(here, now + LOOK_AGAIN - timedelta(seconds=1)) is first
