@@ -4,6 +4,7 @@
 ``python -m export_pipeline.development`` takes the API's arguments, such as ``--port 8001``.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+DAGSTER_URL = "http://127.0.0.1:3000"
 ENDING_SECONDS = 30
 _LOOK_SECONDS = 0.2
 
@@ -34,7 +36,8 @@ def run(given: Sequence[Sequence[str]]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: told.append(received))
     # In sessions of their own, so that an interrupt at the terminal reaches them once, from here.
-    processes = [subprocess.Popen(command, start_new_session=True) for command in given]
+    environment = {"EXPORT_PIPELINE_DAGSTER_URL": DAGSTER_URL, **os.environ}
+    processes = [subprocess.Popen(words, start_new_session=True, env=environment) for words in given]
     try:
         while not told and all(process.poll() is None for process in processes):
             time.sleep(_LOOK_SECONDS)

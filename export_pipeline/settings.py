@@ -174,9 +174,9 @@ class Settings(BaseModel):
         12, ge=1, le=168, description="Hours after which a session of the portal ends in any case"
     )
     dagster_url: str = Field(
-        "http://127.0.0.1:3000",
+        "",
         pattern="^(https?://[^/?#]+[^?#]*)?$",
-        description="Where people reach the Dagster UI, for links to it; none: no links",
+        description="Where people reach the Dagster UI, such as http://127.0.0.1:3000; none: no links to it",
     )
 
     webhook_allow: str = Field(

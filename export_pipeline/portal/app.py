@@ -3,7 +3,6 @@ page."""
 
 import logging
 import traceback
-from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 from fastapi import FastAPI, Request
@@ -27,17 +26,17 @@ from export_pipeline.portal import (
     login,
     overview,
     privacy,
+    saying,
     schedules,
     status,
     webhooks,
 )
 from export_pipeline.portal.guards import LoginNeeded, TooLong
 from export_pipeline.portal.headers import Headers
-from export_pipeline.portal.pages import PREFIX, error_page, to_login
+from export_pipeline.portal.pages import PREFIX, STATIC, error_page, to_login
 from export_pipeline.sizes import size
 
 MODULES = (login, home, exports, overview, privacy, schedules, webhooks, keys, status, activity)
-STATIC = Path(__file__).parent / "static"
 _LOG = logging.getLogger("export_pipeline.portal")
 
 
@@ -50,7 +49,8 @@ def attach(api: FastAPI) -> FastAPI:
     for module in MODULES:
         portal.include_router(module.router)
     portal.mount("/static", StaticFiles(directory=STATIC))
-    portal.add_middleware(Headers, failed=_failed)
+    is_secure = api.state.deployment.settings.public_url.startswith("https://")
+    portal.add_middleware(Headers, failed=_failed, is_secure=is_secure)
     portal.add_exception_handler(LoginNeeded, _login_needed)
     portal.add_exception_handler(TooLong, _too_long)
     portal.add_exception_handler(ExportPipelineError, _told)
@@ -67,12 +67,18 @@ def attach(api: FastAPI) -> FastAPI:
 
 
 def _login_needed(request: Request, _: Exception) -> Response:
+    if request.headers.get("hx-request") or request.method != "GET":
+        is_form = not request.headers.get("hx-request")
+        saying.keep(request, "/login", login.FORM_LOST if is_form else login.ENDED)
     return to_login(request)
 
 
 def _too_long(request: Request, error: Exception) -> Response:
     assert isinstance(error, TooLong)
-    told = f"What was sent is more than {size(error.most)}, the most that a form can hold; send it in parts."
+    told = (
+        f"What was sent is more than {size(error.most)}, the most that a form can hold; "
+        "put fewer or shorter lines in its fields."
+    )
     return error_page(request, 413, told)
 
 

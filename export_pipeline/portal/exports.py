@@ -14,21 +14,23 @@ from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.delivery.links import current_link, urls
 from export_pipeline.delivery.onefile import one_file_name
 from export_pipeline.delivery.published import published
-from export_pipeline.errors import ExportPipelineError, NotFound
+from export_pipeline.errors import Conflict, ExportPipelineError, NotFound
 from export_pipeline.exports.estimates import estimate
 from export_pipeline.exports.request import parse_request
 from export_pipeline.exports.service import request_export
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, OPEN
-from export_pipeline.portal import export_form, once
+from export_pipeline.portal import export_form, once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.pages import page, to
+from export_pipeline.sizes import counted
 
 router = APIRouter(prefix="/exports", dependencies=[Depends(member)])
 
 CREATED_BY = "portal"
+_SAID = {"ended": "It had ended before it could be cancelled."}
 
 GivenForm = Annotated[Form, Depends(form_of)]
 Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
@@ -78,7 +80,7 @@ def rows(request: Request, cursor: Cursor = None) -> Response:
 @router.get("/{job_id}")
 def one(request: Request, job_id: str) -> Response:
     """An export."""
-    return page(request, "export.html", **_one(request, job_id), seen=None)
+    return page(request, "export.html", **_one(request, job_id), seen=None, said=saying.take(request, _SAID))
 
 
 @router.get("/{job_id}/live")
@@ -101,9 +103,13 @@ def download(request: Request, job_id: str) -> Response:
 @router.post("/{job_id}/cancel")
 def cancel(request: Request, job_id: str) -> Response:
     """End an export that is not complete."""
-    job = deployment(request).ledger.jobs.cancel(_found(request, job_id).id, utc_now())
-    note(request, "cancelled an export", job.id)
-    return to(request, f"/exports/{job.id}")
+    found = _found(request, job_id)
+    try:
+        deployment(request).ledger.jobs.cancel(found.id, utc_now())
+    except Conflict:
+        return saying.say_at(request, f"/exports/{found.id}", "ended")
+    note(request, "cancelled an export", found.id)
+    return to(request, f"/exports/{found.id}")
 
 
 def _page(request: Request, form: Form, status: int = 200, cursor: str | None = None) -> Response:
@@ -148,7 +154,11 @@ def _expected(request: Request, form: Form) -> dict[str, Any]:
 
 def _in_words(time: timedelta) -> str:
     seconds = max(1, round(time.total_seconds()))
-    return f"{seconds} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
+    if seconds < 90:
+        return counted(seconds, "second")
+    return (
+        counted(round(seconds / 60), "minute") if seconds < 5400 else counted(round(seconds / 3600), "hour")
+    )
 
 
 def _listed(request: Request, cursor: str | None) -> dict[str, Any]:

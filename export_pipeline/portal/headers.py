@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from export_pipeline.portal.pages import STATIC, static_path
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -19,24 +21,36 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+_SECURE = {"Strict-Transport-Security": "max-age=31536000"}
 _STATIC = "/static/"
 _FOREVER = "public, max-age=31536000, immutable"
-"""Addresses of static files hold a hash of their content."""
+
+
+def _is_kept(scope: Scope) -> bool:
+    """Whether the path is that of a static file with the hash of its content as it is now."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    name = path.removeprefix(_STATIC)
+    if name == path or not (STATIC / name).is_file():
+        return False
+    return f"{path}?{scope['query_string'].decode('latin-1')}" == static_path(name)
 
 
 class Headers:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, failed: Callable[[Request, Exception], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, failed: Callable[[Request, Exception], Response], is_secure: bool = False
+    ) -> None:
         self._app = app
         self._failed = failed
+        self._always = {**_ALWAYS, **(_SECURE if is_secure else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an exception nobody expected becomes the page that ``failed`` makes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        static = scope["path"].startswith(f"{scope.get('root_path', '')}{_STATIC}")
+        kept = _is_kept(scope)
         state = scope.setdefault("state", {})
         begun = False
 
@@ -45,8 +59,8 @@ class Headers:
             if message["type"] == "http.response.start":
                 begun = True
                 headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                headers["Cache-Control"] = _FOREVER if static and message["status"] == 200 else "no-store"
+                headers.update(self._always)
+                headers["Cache-Control"] = _FOREVER if kept and message["status"] == 200 else "no-store"
                 for cookie in state.get("cookies", {}).values():
                     headers.append("Set-Cookie", cookie)
             await send(message)

@@ -8,13 +8,13 @@ from starlette.responses import Response
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Conflict, ExportPipelineError
-from export_pipeline.portal import once
+from export_pipeline.portal import once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.onceshown import Shown, show_at, take
-from export_pipeline.portal.pages import code_of, page, to
+from export_pipeline.portal.pages import code_of, page
 
 router = APIRouter(prefix="/keys", dependencies=[Depends(member)])
 
@@ -26,6 +26,7 @@ _SCOPES = (
 )
 _DONE = {
     "known": "The key was made before; it is not shown again.",
+    "revoked-before": "The key was revoked before.",
     "revoked": "The key is revoked: the next request with it is refused.",
 }
 
@@ -33,10 +34,10 @@ GivenForm = Annotated[Form, Depends(form_of)]
 
 
 @router.get("")
-def show(request: Request, done: str = "") -> Response:
+def show(request: Request) -> Response:
     """The keys, and the form of a new one; one that was just made, this once."""
     form = Form({"scopes": ["exports:read"]})
-    return _page(request, form, said=_DONE.get(done, ""), shown=take(request))
+    return _page(request, form, said=saying.take(request, _DONE), shown=take(request))
 
 
 @router.post("")
@@ -47,7 +48,7 @@ def make(request: Request, form: GivenForm) -> Response:
             form.all("scopes"), utc_now(), form.text("name"), once.id_from(request, form, "key_")
         )
     except Conflict:
-        return to(request, "/keys?done=known")
+        return saying.say_at(request, "/keys", "known")
     except ExportPipelineError as error:
         none = ExportPipelineError("Choose at least one thing that the key may do.", field="scope")
         told = error if form.all("scopes") else none
@@ -59,9 +60,12 @@ def make(request: Request, form: GivenForm) -> Response:
 @router.post("/{key_id}/revoke")
 def revoke(request: Request, key_id: str) -> Response:
     """End a key."""
-    key = deployment(request).ledger.keys.revoke(key_id, utc_now())
+    try:
+        key = deployment(request).ledger.keys.revoke(key_id, utc_now())
+    except Conflict:
+        return saying.say_at(request, "/keys", "revoked-before")
     note(request, "revoked an API key", key.id)
-    return to(request, "/keys?done=revoked")
+    return saying.say_at(request, "/keys", "revoked")
 
 
 def _page(

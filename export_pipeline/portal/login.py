@@ -10,7 +10,7 @@ from export_pipeline.api.deployment import deployment
 from export_pipeline.api.rates import RateLimiter
 from export_pipeline.days import utc_now
 from export_pipeline.errors import ExportPipelineError, InvalidRequest, RateLimited, Unauthorized
-from export_pipeline.portal import passwords
+from export_pipeline.portal import passwords, saying
 from export_pipeline.portal.auditing import address, note
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import (
@@ -27,6 +27,11 @@ from export_pipeline.portal.pages import local_path, page, to
 
 ATTEMPTS_A_MINUTE = 10
 """From one address; after that even the right password is refused for the rest of the minute."""
+ENDED, FORM_LOST = "ended", "form-lost"
+_SAID = {
+    ENDED: "Your session has ended. Log in to go on.",
+    FORM_LOST: "Your session had ended, so what you sent was not done. Log in, and send it again.",
+}
 router = APIRouter()
 
 Anybody = Annotated[Visitor, Depends(visitor)]
@@ -38,7 +43,7 @@ def show(request: Request, known: Anybody, next: str = "/") -> Response:
     """The form to log in; who is logged in goes on."""
     if known.session is not None:
         return to(request, local_path(next))
-    return _page(request, Form(), local_path(next))
+    return _page(request, Form(), local_path(next), said=saying.take(request, _SAID))
 
 
 @router.post("/login")
@@ -52,7 +57,8 @@ def log_in(request: Request, known: Anybody, form: GivenForm) -> Response:
             raise InvalidRequest("Enter your name; the log of activity shows who did what.", field="name")
         _count(request)
         if not passwords.is_right(settings, form.raw("password")):
-            note(request, "was refused: wrong password", who=who, how=PASSWORD)
+            # Without the name, as nobody has shown that it is theirs.
+            note(request, "was refused: wrong password", how=PASSWORD)
             raise Unauthorized("The password is not right.", field="password")
     except ExportPipelineError as error:
         return _page(request, form, following, error)
@@ -105,7 +111,9 @@ def _origin(text: str) -> str:
     return text if found.version == 4 else str(ip_network((found, 64), strict=False))
 
 
-def _page(request: Request, form: Form, following: str, error: ExportPipelineError | None = None) -> Response:
+def _page(
+    request: Request, form: Form, following: str, error: ExportPipelineError | None = None, said: str = ""
+) -> Response:
     settings = deployment(request).settings
     status = 200 if error is None else {"VALIDATION_ERROR": 422, "RATE_LIMITED": 429}.get(error.code, 401)
     return page(
@@ -114,6 +122,7 @@ def _page(request: Request, form: Form, following: str, error: ExportPipelineErr
         status,
         form=form.told(error) if error else form,
         next=following,
+        said=said,
         has_password=passwords.has_password(settings),
         is_made=passwords.is_made(settings),
     )

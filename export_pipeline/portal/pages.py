@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,7 +17,8 @@ from export_pipeline.portal import guards, sections
 from export_pipeline.sizes import counted, size
 
 PREFIX = "/portal"
-_HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
@@ -65,17 +66,26 @@ def code_of(error: ExportPipelineError, is_form: bool = False) -> int:
 
 
 def to_login(request: Request) -> Response:
-    """Log in first, and come back here if here is a page to look at."""
+    """Log in first, and come back to the page that was looked at."""
     root = request.scope["root_path"]
-    came = request.scope["path"].removeprefix(root)
-    if request.url.query:
-        came += f"?{request.url.query}"
-    there = f"{root}/login" + (
-        f"?next={quote(came, safe='')}" if request.method == "GET" and came != "/" else ""
-    )
+    came = _came_from(request, root)
+    there = f"{root}/login" + (f"?next={quote(came, safe='')}" if came != "/" else "")
     if request.headers.get("hx-request"):
-        return Response(status_code=401, headers={"HX-Redirect": f"{root}/login"})
+        return Response(status_code=401, headers={"HX-Redirect": there})
     return RedirectResponse(there, 303)
+
+
+def _came_from(request: Request, root: str) -> str:
+    """The page, as a path below the portal's, from which a request comes; after a form, of its section."""
+    path = request.scope["path"].removeprefix(root)
+    if request.headers.get("hx-request"):
+        there = urlsplit(request.headers.get("hx-current-url", ""))
+        path = there.path.removeprefix(root)
+        return local_path(f"{path}?{there.query}" if there.query else path)
+    if request.method == "GET":
+        return f"{path}?{request.url.query}" if request.url.query else path
+    links = (link.path for section in sections.SECTIONS for link in section.links)
+    return next((link for link in links if path == link or path.startswith(f"{link}/")), "/")
 
 
 def local_path(text: str) -> str:
@@ -95,16 +105,16 @@ def machine_instant(value: datetime) -> str:
 
 
 @lru_cache
-def _static(name: str) -> str:
+def static_path(name: str) -> str:
     """The path of a static file below the portal, which changes when its content does."""
-    digest = hashlib.sha256((_HERE / "static" / name).read_bytes()).hexdigest()
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
     return f"/static/{name}?v={digest[:12]}"
 
 
 @lru_cache
 def _templates() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -117,5 +127,5 @@ def _templates() -> Environment:
         "machine_instant": machine_instant,
         "number": lambda value: f"{value:,}",
     }
-    environment.globals["static"] = _static
+    environment.globals["static"] = static_path
     return environment

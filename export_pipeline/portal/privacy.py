@@ -21,7 +21,7 @@ from export_pipeline.ledger import Erasure, Job
 from export_pipeline.ledger.erasures import COMPLETE as ERASED
 from export_pipeline.ledger.erasures import OPEN as BEING_ERASED
 from export_pipeline.ledger.jobs import OPEN, USER
-from export_pipeline.portal import once
+from export_pipeline.portal import once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.exports import CREATED_BY
 from export_pipeline.portal.forms import Form, form_of
@@ -47,9 +47,9 @@ Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
 
 
 @router.get("")
-def show(request: Request, cursor: Cursor = None, erased: Cursor = None, done: str = "") -> Response:
+def show(request: Request, cursor: Cursor = None, erased: Cursor = None) -> Response:
     """The forms, what is open, and what was done."""
-    return _page(request, Form(), cursor, erased, said=_DONE.get(done, ""))
+    return _page(request, Form(), cursor, erased, said=saying.take(request, _DONE))
 
 
 @router.post("/access")
@@ -125,7 +125,9 @@ def erase(request: Request, form: GivenForm) -> Response:
     for each in made:
         if each.created_at == now:  # else the same form was sent before
             note(request, "asked to erase a person", each.id)
-    return to(request, f"/privacy/erasures/{first}" if len(made) == 1 else "/privacy?done=asked")
+    if len(made) == 1:
+        return to(request, f"/privacy/erasures/{first}")
+    return saying.say_at(request, "/privacy", "asked")
 
 
 @router.get("/erasures/{request_id}")

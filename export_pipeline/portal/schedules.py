@@ -16,7 +16,7 @@ from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.ledger.schedules import Schedule
-from export_pipeline.portal import export_form, once, schedule_form
+from export_pipeline.portal import export_form, once, saying, schedule_form
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.exports import CREATED_BY
@@ -33,6 +33,7 @@ _DONE = {
     "on": "It is on: what is due is made and delivered.",
     "off": "It is off: nothing more is made until it is turned on again.",
     "deleted": "The scheduled export is deleted.",
+    "gone": "The scheduled export was deleted before.",
 }
 
 GivenForm = Annotated[Form, Depends(form_of)]
@@ -40,7 +41,7 @@ Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
 
 
 @router.get("")
-def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
+def show(request: Request, cursor: Cursor = None) -> Response:
     """All of them, newest first."""
     here = deployment(request)
     found, following, _ = here.ledger.schedules.list(cursor=cursor)
@@ -50,7 +51,7 @@ def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
         schedules=[_told(request, schedule) for schedule in found],
         following=following,
         is_first=cursor is None,
-        said=_DONE.get(done, ""),
+        said=saying.take(request, _DONE),
     )
 
 
@@ -79,19 +80,20 @@ def make(request: Request, form: GivenForm) -> Response:
             )
             note(request, "set up a scheduled export", made.id)
             if secret is not None:
-                return show_at(request, f"/schedules/{made.id}?done=made", Shown(secret))
+                saying.keep(request, f"/schedules/{made.id}", "made")
+                return show_at(request, f"/schedules/{made.id}", Shown(secret))
     except IntegrityError:
         pass  # set up by the same form a moment ago
     except ExportPipelineError as error:
         return _form(request, schedule_form.told(form, error), None, code_of(error, is_form=True))
-    return to(request, f"/schedules/{schedule_id}?done=made")
+    return saying.say_at(request, f"/schedules/{schedule_id}", "made")
 
 
 @router.get("/{schedule_id}")
-def one(request: Request, schedule_id: str, done: str = "") -> Response:
+def one(request: Request, schedule_id: str) -> Response:
     """One of them."""
     found = deployment(request).ledger.schedules.get(schedule_id)
-    return _page(request, found, said=_DONE.get(done, ""), shown=take(request))
+    return _page(request, found, said=saying.take(request, _DONE), shown=take(request))
 
 
 @router.get("/{schedule_id}/edit")
@@ -115,8 +117,9 @@ def save(request: Request, schedule_id: str, form: GivenForm) -> Response:
         return _form(request, schedule_form.told(form, error), before, code_of(error, is_form=True))
     note(request, "changed a scheduled export", after.id)
     if secret is not None:
-        return show_at(request, f"/schedules/{after.id}?done=changed", Shown(secret))
-    return to(request, f"/schedules/{after.id}?done=changed")
+        saying.keep(request, f"/schedules/{after.id}", "changed")
+        return show_at(request, f"/schedules/{after.id}", Shown(secret))
+    return saying.say_at(request, f"/schedules/{after.id}", "changed")
 
 
 @router.post("/{schedule_id}/turn")
@@ -130,7 +133,7 @@ def turn(request: Request, schedule_id: str, form: GivenForm) -> Response:
     except ExportPipelineError as error:
         return _page(request, before, problem=error.message, code=code_of(error))
     note(request, f"turned {'on' if on else 'off'} a scheduled export", before.id)
-    return to(request, f"/schedules/{before.id}?done={'on' if on else 'off'}")
+    return saying.say_at(request, f"/schedules/{before.id}", f"{'on' if on else 'off'}")
 
 
 @router.post("/{schedule_id}/run")
@@ -157,10 +160,12 @@ def run(request: Request, schedule_id: str) -> Response:
 @router.post("/{schedule_id}/delete")
 def delete(request: Request, schedule_id: str) -> Response:
     """Delete it; what it has made stays."""
-    ledger = deployment(request).ledger
-    ledger.schedules.remove(schedule_id, utc_now())
+    try:
+        deployment(request).ledger.schedules.remove(schedule_id, utc_now())
+    except NotFound:
+        return saying.say_at(request, "/schedules", "gone")
     note(request, "deleted a scheduled export", schedule_id)
-    return to(request, "/schedules?done=deleted")
+    return saying.say_at(request, "/schedules", "deleted")
 
 
 def _page(

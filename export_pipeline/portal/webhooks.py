@@ -1,5 +1,7 @@
 """Settings → Webhooks: endpoints, and what was delivered to them."""
 
+import hashlib
+import hmac
 import json
 from typing import Annotated, Literal
 
@@ -7,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 
+from export_pipeline import secrets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.delivery import payloads
@@ -22,11 +25,11 @@ from export_pipeline.ledger.messages import (
     USER_ERASED,
 )
 from export_pipeline.ledger.webhooks import ACTIVE, DISABLED, Webhook
-from export_pipeline.portal import once
+from export_pipeline.portal import once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.export_form import Option
 from export_pipeline.portal.forms import Form, form_of
-from export_pipeline.portal.guards import member
+from export_pipeline.portal.guards import SECRET, member
 from export_pipeline.portal.onceshown import Shown, show_at, take
 from export_pipeline.portal.pages import code_of, instant, page, to
 
@@ -44,7 +47,9 @@ _DONE = {
     "changed": "The changes are saved.",
     ACTIVE: "It is active: messages are sent there.",
     DISABLED: "It is disabled: nothing is sent there, and what waited has failed and can be retried.",
+    "rotated": "The secret was rotated a moment ago; the new one was shown then.",
     "deleted": "The webhook and the log of its deliveries are deleted.",
+    "gone": "The webhook was deleted before.",
     "retried": "It is sent again in a moment.",
 }
 
@@ -54,7 +59,7 @@ State = Literal["pending", "success", "failed"] | None
 
 
 @router.get("")
-def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
+def show(request: Request, cursor: Cursor = None) -> Response:
     """All endpoints, newest first."""
     ledger = deployment(request).ledger
     found, following, _ = ledger.webhooks.list(cursor=cursor)
@@ -65,7 +70,7 @@ def show(request: Request, cursor: Cursor = None, done: str = "") -> Response:
         stats=ledger.messages.stats(webhook.id for webhook in found),
         following=following,
         is_first=cursor is None,
-        said=_DONE.get(done, ""),
+        said=saying.take(request, _DONE),
     )
 
 
@@ -89,16 +94,16 @@ def make(request: Request, form: GivenForm) -> Response:
         pass  # made by the same form a moment ago
     except ExportPipelineError as error:
         return _form(request, form.told(error), None, code_of(error, is_form=True))
-    return to(request, f"/webhooks/{webhook_id}?done=known")
+    return saying.say_at(request, f"/webhooks/{webhook_id}", "known")
 
 
 @router.get("/{webhook_id}")
-def one(
-    request: Request, webhook_id: str, cursor: Cursor = None, state: State = None, done: str = ""
-) -> Response:
+def one(request: Request, webhook_id: str, cursor: Cursor = None, state: State = None) -> Response:
     """An endpoint and its deliveries."""
     found = deployment(request).ledger.webhooks.get(webhook_id)
-    return _page(request, found, cursor=cursor, state=state, said=_DONE.get(done, ""), shown=take(request))
+    return _page(
+        request, found, cursor=cursor, state=state, said=saying.take(request, _DONE), shown=take(request)
+    )
 
 
 @router.get("/{webhook_id}/edit")
@@ -119,7 +124,7 @@ def save(request: Request, webhook_id: str, form: GivenForm) -> Response:
     except ExportPipelineError as error:
         return _form(request, form.told(error), before, code_of(error, is_form=True))
     note(request, "changed a webhook", before.id)
-    return to(request, f"/webhooks/{before.id}?done=changed")
+    return saying.say_at(request, f"/webhooks/{before.id}", "changed")
 
 
 @router.post("/{webhook_id}/status")
@@ -129,14 +134,17 @@ def set_status(request: Request, webhook_id: str, form: GivenForm) -> Response:
     status = ACTIVE if form.text("status") == ACTIVE else DISABLED
     change(here.settings, here.ledger, webhook_id, {"status": status}, utc_now())
     note(request, f"set a webhook to {status}", webhook_id)
-    return to(request, f"/webhooks/{webhook_id}?done={status}")
+    return saying.say_at(request, f"/webhooks/{webhook_id}", f"{status}")
 
 
 @router.post("/{webhook_id}/rotate")
-def rotate(request: Request, webhook_id: str) -> Response:
-    """Make a new secret, and go on to the endpoint, where it is shown this once."""
+def rotate(request: Request, webhook_id: str, form: GivenForm) -> Response:
+    """Make a new secret, and go on to the endpoint, where it is shown this once. The same form sent twice
+    makes one."""
     ledger = deployment(request).ledger
     found = ledger.webhooks.get(webhook_id)
+    if form.text("instead") not in ("", _mark(request, found.id)):
+        return saying.say_at(request, f"/webhooks/{found.id}", "rotated")
     try:
         secret, until = ledger.webhooks.rotate(found.id, utc_now())
     except ExportPipelineError as error:
@@ -164,19 +172,22 @@ def test(request: Request, webhook_id: str, form: GivenForm) -> Response:
 def delete(request: Request, webhook_id: str) -> Response:
     """Delete it and the log of its deliveries."""
     ledger = deployment(request).ledger
-    found = ledger.webhooks.get(webhook_id)
+    try:
+        found = ledger.webhooks.get(webhook_id)
+    except NotFound:
+        return saying.say_at(request, "/webhooks", "gone")
     try:
         ledger.webhooks.remove(found.id)
     except ExportPipelineError as error:
         return _page(request, found, problem=error.message, code=code_of(error))
     note(request, "deleted a webhook", found.id)
-    return to(request, "/webhooks?done=deleted")
+    return saying.say_at(request, "/webhooks", "deleted")
 
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}")
-def delivery(request: Request, webhook_id: str, delivery_id: str, done: str = "") -> Response:
+def delivery(request: Request, webhook_id: str, delivery_id: str) -> Response:
     """A delivery: what is sent, and every attempt with its answer."""
-    return _delivery(request, webhook_id, delivery_id, said=_DONE.get(done, ""))
+    return _delivery(request, webhook_id, delivery_id, said=saying.take(request, _DONE))
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/retry")
@@ -190,7 +201,7 @@ def retry(request: Request, webhook_id: str, delivery_id: str) -> Response:
     except ExportPipelineError as error:
         return _delivery(request, webhook_id, delivery_id, problem=error.message, code=code_of(error))
     note(request, "retried a delivery", message.id)
-    return to(request, f"/webhooks/{webhook_id}/deliveries/{message.id}?done=retried")
+    return saying.say_at(request, f"/webhooks/{webhook_id}/deliveries/{message.id}", "retried")
 
 
 def _delivery(
@@ -239,6 +250,7 @@ def _page(
         states=STATES,
         events=_EVENTS,
         once=once.given(Form()),
+        mark=_mark(request, found.id),
         said=said,
         problem=problem,
         shown=shown,
@@ -263,6 +275,14 @@ def _asked(form: Form) -> dict[str, object]:
         "events": list(form.all("events")),
         "description": form.text("description"),
     }
+
+
+def _mark(request: Request, webhook_id: str) -> str:
+    """What tells the secret of now from those before and after, and nothing else of it."""
+    here = deployment(request)
+    secret = here.ledger.webhooks.target(webhook_id, utc_now()).secret
+    key = secrets.key(here.settings, SECRET)
+    return hmac.new(key, f"rotate\n{secret}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _is_known(request: Request, webhook_id: str) -> bool:

@@ -159,8 +159,8 @@ def test_an_export_is_cancelled(inside: Portal) -> None:
     assert inside.post(f"/exports/{job.id}/cancel", "/exports").status_code == 303
     assert inside.ledger.jobs.get(job.id, utc_now()).state == "cancelled"
     again = inside.post(f"/exports/{job.id}/cancel", "/exports")
-    assert again.status_code == 409
-    assert "Not possible now" in texts(again)
+    assert "had ended before" in texts(inside.client.get(again.headers["location"]))
+    assert "had ended before" not in texts(inside.get(f"/exports/{job.id}"))
 
 
 def test_the_state_is_said_once_when_it_changes(inside: Portal) -> None:
@@ -196,6 +196,8 @@ def test_the_list_is_paged(inside: Portal) -> None:
         ask(inside)
     page = inside.get("/exports").text
     assert first.id not in page
-    older = re.search(r'href="\?cursor=(\d+)"', page)
+    older = re.search(r'href="/portal/exports\?cursor=(\d+)#list-title"', page)
     assert older
     assert first.id in inside.get(f"/exports?cursor={older[1]}").text
+    estimated = inside.post("/exports/estimate", "/exports", **fields(inside)).text
+    assert f'href="/portal/exports?cursor={older[1]}' in estimated

@@ -75,14 +75,43 @@ def test_a_session_ends_when_it_is_not_used_and_in_any_case(opening: Opening) ->
     assert not sessions.find(idle, now + 60 * minute)
 
 
+def test_a_form_sent_after_the_session_has_ended_says_that_it_was_not_done(portal: Portal) -> None:
+    portal.log_in()
+    token = portal.form_token("/webhooks/new")
+    portal.ledger.sessions.end(portal.token)
+    answer = portal.post("/webhooks", formToken=token, url="https://hooks.example.com/in")
+    assert answer.headers["location"] == "/portal/login?next=%2Fwebhooks"
+    assert "what you sent was not done" in texts(portal.client.get(answer.headers["location"]))
+    assert "what you sent was not done" not in texts(portal.get("/login"))
+    assert portal.ledger.webhooks.list()[2] == 0
+
+
+def test_a_page_that_refreshes_itself_after_the_session_has_ended_is_come_back_to(portal: Portal) -> None:
+    htmx = {"HX-Request": "true", "HX-Current-URL": "http://testserver/portal/exports/exp_1?a=b"}
+    answer = portal.get("/exports/exp_1/live", headers=htmx)
+    assert answer.status_code == 401
+    assert answer.headers["hx-redirect"] == "/portal/login?next=%2Fexports%2Fexp_1%3Fa%3Db"
+    assert "session has ended" in texts(portal.get("/login"))
+
+
+def test_another_password_ends_every_session(opening: Opening) -> None:
+    portal = opening()
+    portal.log_in()
+    changed = opening(portal_password="another horse battery")
+    changed.hold(portal.token)
+    assert is_inside(portal)
+    assert not is_inside(changed)
+
+
 def test_cookies_are_for_this_server_and_no_script(opening: Opening) -> None:
     plain = opening().get("/login").headers["set-cookie"]
     assert "HttpOnly" in plain
     assert "SameSite=Lax" in plain
     assert "Path=/portal" in plain
     assert "Secure" not in plain
-    public = opening(public_url="https://exports.example.com")
-    assert "Secure" in public.get("/login").headers["set-cookie"]
+    public = opening(public_url="https://exports.example.com").get("/login")
+    assert "Secure" in public.headers["set-cookie"]
+    assert "Strict-Transport-Security" in public.headers
 
 
 @pytest.mark.parametrize(
@@ -189,7 +218,7 @@ def test_with_a_proxy_and_no_password_none_is_right(opening: Opening) -> None:
 
 
 def test_what_is_done_is_noted_with_who_did_it_and_from_where(portal: Portal) -> None:
-    portal.log_in(password="not this one")
+    portal.log_in(name="my password by mistake", password="not this one")
     portal.log_in(name="  Ana\n<b>Maria</b> ")
     portal.post("/logout")
     found, _, total = portal.ledger.audit.list()
@@ -199,6 +228,7 @@ def test_what_is_done_is_noted_with_who_did_it_and_from_where(portal: Portal) ->
         ("Ana <b>Maria</b>", "password", "192.0.2.7")
     }
     assert all(entry.request_id.startswith("req_") for entry in found)
+    assert found[2].who == ""
     portal.log_in(password=PASSWORD)
     shown = portal.get("/activity").text
     assert "Ana &lt;b&gt;Maria&lt;/b&gt;" in shown
@@ -214,5 +244,5 @@ def test_the_log_of_activity_is_paged(portal: Portal) -> None:
     first = portal.get("/activity").text
     assert ">person12 " in first
     assert ">person5 " not in first
-    older = first.partition('href="?cursor=')[2].partition('"')[0]
+    older = first.partition('href="/portal/activity?cursor=')[2].partition('"')[0]
     assert ">person5 " in portal.get(f"/activity?cursor={older}").text

@@ -21,7 +21,7 @@ from export_pipeline.portal.sections import SECTIONS
 from export_pipeline.privacy.asking import request_access
 from export_pipeline_tests.portal.conftest import Opening, Portal, texts
 
-SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+SCRIPT = "\"'><svg onload=alert(1)><script>alert(1)</script><img src=x onerror=alert(1)>"
 LINKS = [link.path for section in SECTIONS for link in section.links]
 
 
@@ -112,12 +112,28 @@ def test_script_in_any_text_is_text_on_every_page(opening: Opening) -> None:
         if path in seen or "html" not in answer.headers.get("content-type", ""):
             continue
         seen.add(path)
-        assert not re.search(r"<script(?! src=)|<img", answer.text), path
+        assert not re.search(r"<script(?! src=)|<img|<svg onload", answer.text), path
         told += SCRIPT in texts(answer)
         waiting += re.findall(r'(?:href|hx-get)="/portal(/[^"?#]*)', html.unescape(answer.text))
     single = (f"/webhooks/{hook}", f"/webhooks/{hook}/deliveries/{sent}", f"/exports/{job.id}")
     assert seen >= {*LINKS, *single, f"/privacy/erasures/{erasure.id}", f"/privacy/access/{person.id}"}
     assert told >= len(single) + len(LINKS) / 2
+
+
+def test_script_in_what_is_typed_is_text_when_it_is_shown_again(inside: Portal) -> None:
+    sent = (
+        ("/login", ("name", "next")),
+        ("/webhooks", ("url", "description")),
+        ("/keys", ("name",)),
+        ("/schedules", ("email", "url", "contentIds", "userIds")),
+        ("/privacy/access", ("userId",)),
+        ("/privacy/erasures", ("userIds",)),
+        ("/exports", ("startDate", "contentIds")),
+    )
+    for path, names in sent:
+        answer = inside.post(path, **dict.fromkeys(names, SCRIPT))
+        assert answer.status_code in (303, 401, 422), path
+        assert not re.search(r"<script(?! src=)|<img|<svg onload", answer.text), path
 
 
 @pytest.mark.parametrize("path", [*LINKS, "/nothing", "/exports/exp_0", "/login"])
@@ -138,6 +154,7 @@ def test_static_files_are_kept_under_an_address_of_their_content(portal: Portal)
         answer = portal.get(path)
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
+        assert portal.get(path[:-1]).headers["cache-control"] == "no-store"
 
 
 def test_what_is_not_there_says_so_in_style(inside: Portal) -> None:

@@ -52,6 +52,8 @@ def test_a_person_gets_their_data(inside: Portal) -> None:
     noted = [(entry.action, entry.subject) for entry in inside.ledger.audit.list()[0]]
     assert ("asked for a person's data", job_id) in noted
     assert ("downloaded a person's data", job_id) in noted
+    inside.ledger.jobs.expire(job_id, "SUBJECT_ERASED", "it held a person who was erased", utc_now())
+    assert "no longer there: it held a person" in texts(inside.get(f"/privacy/access/{job_id}"))
 
 
 def test_going_back_and_typing_another_person_never_gives_the_data_of_the_first(inside: Portal) -> None:
@@ -123,7 +125,7 @@ def test_a_person_is_erased_and_the_certificate_says_so(
 def test_several_people_are_a_request_each(inside: Portal) -> None:
     before = inside.ledger.erasures.list()[2]
     answer = confirmed(inside, "person_a\nperson_b\nperson_a")
-    assert answer.headers["location"] == "/portal/privacy?done=asked"
+    assert answer.headers["location"] == "/portal/privacy"
     assert inside.ledger.erasures.list()[2] == before + 2
     assert "person_" not in everywhere(inside)
 

@@ -90,6 +90,7 @@ def test_a_key_is_shown_once_works_and_can_be_revoked(inside: Portal) -> None:
     with pytest.raises(Unauthorized):
         inside.ledger.keys.find(found[0])
     assert actions(inside)[:2] == ["revoked an API key", "made an API key"]
+    assert "was revoked before" in after(inside, inside.post(f"/keys/{key.id}/revoke"))
 
 
 def test_a_key_without_scopes_is_refused_at_its_field(inside: Portal) -> None:
@@ -134,12 +135,17 @@ def test_a_webhook_shows_its_secret_once_and_can_be_changed(inside: Portal) -> N
     assert inside.ledger.webhooks.get(once).events == ("export.failed", "user.erased")
     after(inside, inside.post(f"/webhooks/{once}/status", status="disabled"))
     assert inside.ledger.webhooks.get(once).status == "disabled"
-    rotated = led(inside, inside.post(f"/webhooks/{once}/rotate"))
+    mark = re.findall(r'name="instead" value="(\w+)"', inside.get(f"/webhooks/{once}").text)[0]
+    rotated = led(inside, inside.post(f"/webhooks/{once}/rotate", instead=mark))
     fresh = inside.ledger.webhooks.target(once, utc_now())
     assert fresh.secret in rotated.text
     assert fresh.previous == (secret,)
+    twice = after(inside, inside.post(f"/webhooks/{once}/rotate", instead=mark))
+    assert "rotated a moment ago" in twice
+    assert inside.ledger.webhooks.target(once, utc_now()).secret == fresh.secret
     assert "are deleted" in after(inside, inside.post(f"/webhooks/{once}/delete"))
     assert once not in [each.id for each in inside.ledger.webhooks.list()[0]]
+    assert "was deleted before" in after(inside, inside.post(f"/webhooks/{once}/delete"))
 
 
 def test_a_webhook_with_a_wrong_address_is_told_at_its_field(inside: Portal) -> None:
@@ -200,6 +206,7 @@ def test_a_weekly_feed_by_mail_is_set_up_changed_and_deleted(inside: Portal) -> 
     assert "It is on" in after(inside, inside.post(f"/schedules/{once}/turn", to="on"))
     assert inside.ledger.schedules.get(once).enabled
     assert "is deleted" in after(inside, inside.post(f"/schedules/{once}/delete"))
+    assert "was deleted before" in after(inside, inside.post(f"/schedules/{once}/delete"))
     assert inside.ledger.schedules.list()[2] == before - 1
     assert actions(inside)[0] == "deleted a scheduled export"
 
