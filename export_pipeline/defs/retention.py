@@ -12,6 +12,7 @@ from export_pipeline.defs.exports import export_key
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import has_partition
+from export_pipeline.exports.live import LiveDays
 from export_pipeline.ledger.keeping import ExpiredExport
 from export_pipeline.operations.due import live_or_problem
 from export_pipeline.outages import answering
@@ -59,7 +60,7 @@ def retention_op(context: dg.OpExecutionContext, deployment: dg.ResourceParam[De
 
 def _is_gone(settings: Settings, export: ExpiredExport, now: datetime) -> bool:
     """Whether no other version of an expired export is live, and Dagster has its partition."""
-    live = live_or_problem(settings, export.data_type, export.format, export.day)
+    live = live_or_problem(LiveDays(settings), export.data_type, export.format, export.day)
     return live is None and has_partition(settings, export.day, now.date())
 
 

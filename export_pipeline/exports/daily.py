@@ -36,6 +36,7 @@ from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _VERSION = re.compile(r"v([1-9][0-9]*)", re.ASCII)
 SCRATCH = "export-"
 """How the directories under ``tmp/exports`` begin in which exports are made."""
@@ -76,9 +77,14 @@ class DailyExport:
         return tuple(file.sha256 for file in self.manifest.files)
 
 
+def daily_tree(settings: Settings, data_type: str, format: str) -> UPath:
+    """The directory of all partitions of a data type in a format."""
+    return settings.exports / "daily" / data_type / format
+
+
 def daily_folder(settings: Settings, data_type: str, format: str, day: date) -> UPath:
     """The directory of a partition's versions."""
-    return settings.exports / "daily" / data_type / format / day.isoformat()
+    return daily_tree(settings, data_type, format) / day.isoformat()
 
 
 def daily_lock(data_type: str, format: str, day: date) -> str:
@@ -296,12 +302,27 @@ def _first_version(ledger: Ledger, data_type: str, format: str, day: date, data_
 
 def versions(folder: UPath) -> list[int]:
     """The numbers of the versions of a partition in its ``folder``, those with a manifest, oldest first."""
+    there = _with_manifest(folder, f"v*/{MANIFEST}")
+    return sorted(int(found[1]) for name in there if (found := _VERSION.fullmatch(name)))
+
+
+def newest_versions(tree: UPath) -> dict[date, int]:
+    """The highest version of each day that has one, by one listing of their tree."""
+    newest: dict[date, int] = {}
+    for name in _with_manifest(tree, f"*/v*/{MANIFEST}"):
+        day, _, version = name.partition("/")
+        if (found := _VERSION.fullmatch(version)) and _DAY.fullmatch(day):
+            newest[date.fromisoformat(day)] = max(int(found[1]), newest.get(date.fromisoformat(day), 0))
+    return newest
+
+
+def _with_manifest(folder: UPath, pattern: str) -> set[str]:
+    """The names below ``folder`` of directories that hold a manifest; ``pattern`` finds these on a disk."""
     if is_remote(folder):
         names = (objects.relative(path, folder) for path, _, _ in objects.files_below(folder))
-        there = {name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")}
     else:
-        there = {path.parent.name for path in folder.glob(f"v*/{MANIFEST}")}
-    return sorted(int(found[1]) for name in there if (found := _VERSION.fullmatch(name)))
+        names = (objects.relative(path, folder) for path in folder.glob(pattern))
+    return {name.removesuffix(f"/{MANIFEST}") for name in names if name.endswith(f"/{MANIFEST}")}
 
 
 def read(path: UPath, settings: Settings) -> Manifest:

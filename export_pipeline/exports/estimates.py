@@ -14,7 +14,8 @@ from statistics import median
 from export_pipeline.days import days_between
 from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports.daily import DailyExport, live_daily
+from export_pipeline.exports.daily import DailyExport
+from export_pipeline.exports.live import LiveDays
 from export_pipeline.exports.looking import look
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.ledger import Job, Ledger
@@ -82,13 +83,14 @@ def _bytes_a_row(
 
 def _daily_exports(settings: Settings, request: ExportRequest, data_type: str) -> list[DailyExport]:
     """A few daily exports with rows of the days asked for."""
-    found = (_live(settings, data_type, request.format, d) for d in days_between(request.start, request.end))
+    live = LiveDays(settings)
+    found = (_live(live, data_type, request.format, d) for d in days_between(request.start, request.end))
     return list(islice((export for export in found if export and export.rows), _PAST_DAYS))
 
 
-def _live(settings: Settings, data_type: str, format: str, day: date) -> DailyExport | None:
+def _live(live: LiveDays, data_type: str, format: str, day: date) -> DailyExport | None:
     try:
-        return live_daily(settings, data_type, format, day)
+        return live(data_type, format, day)
     except DamagedData:
         return None
 

@@ -8,12 +8,13 @@ from export_pipeline.days import oldest_kept_day
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import DailyExport
 from export_pipeline.exports.due import Due
+from export_pipeline.exports.live import LiveDays
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.ingest import waiting_files
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert, alerts
 from export_pipeline.operations.bucket import bucket_alerts
-from export_pipeline.operations.due import due_now, live_or_problem, overdue
+from export_pipeline.operations.due import due_now, live_or_problem, overdue, waiting_now
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -60,6 +61,8 @@ class Status:
 
 def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> Status:
     """The state of the deployment at ``now``."""
+    look, waits = LiveDays(settings), waiting_now(settings, ledger)
+    due = due_now(settings, ledger, now, live=look, waits=waits)
     last_batches = {target: last for target, (_, last) in ledger.totals().items()}
     stored, exports, outdated, damaged = [], [], [], []
     for name in DATA_TYPES:
@@ -77,7 +80,7 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         )
         kept = [day for day in sorted(days) if day >= oldest_kept_day(now, settings.raw_retention_days)]
         for format_ in FORMATS:
-            found = {day: live_or_problem(settings, name, format_, day) for day in kept}
+            found = {day: live_or_problem(look, name, format_, day) for day in kept}
             live = {day: export for day, export in found.items() if isinstance(export, DailyExport)}
             damaged += [
                 Alert(
@@ -106,12 +109,12 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         tuple(exports),
         {target: len(waiting_files(settings, target)) for target in TABLE_OF},
         ledger.messages.waiting(now)[0],
-        due_now(settings, ledger, now),
+        due,
         tuple(outdated),
         (
             *bucket_alerts(settings, now),
             *alerts(settings, ledger, now),
-            *overdue(settings, ledger, now),
+            *overdue(settings, ledger, now, due=due, waits=waits),
             *damaged,
         ),
     )

@@ -4,6 +4,7 @@ import shlex
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+from botocore.exceptions import BotoCoreError
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import RedirectResponse, Response
@@ -20,6 +21,7 @@ from export_pipeline.exports.request import parse_request
 from export_pipeline.exports.service import request_export
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, OPEN
+from export_pipeline.outages import unreachable
 from export_pipeline.portal import export_form, once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.forms import Form, form_of
@@ -140,6 +142,8 @@ def _expected(request: Request, form: Form) -> dict[str, Any]:
     try:
         wanted = parse_request(export_form.asked(form), now=now, settings=here.settings)
         found = estimate(here.settings, here.store, here.ledger, wanted, now)
+    except (OSError, BotoCoreError) as error:
+        return {"error": f"How large it will be is not known: {unreachable(error).message}."}
     except ExportPipelineError as error:
         return {"error": next(iter(export_form.told(Form(), error).errors.values()))}
     return {

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
 
+from botocore.exceptions import BotoCoreError
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from export_pipeline.api.deployment import Deployment, deployment
 from export_pipeline.days import oldest_kept_day, utc_now
-from export_pipeline.errors import DamagedData
+from export_pipeline.errors import DamagedData, InvalidSetting, TransientError
 from export_pipeline.ingest import list_quarantined
 from export_pipeline.ledger.messages import FAILED, Attempt, Message
 from export_pipeline.operations.status import Status, status
+from export_pipeline.outages import unreachable
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.pages import page
 from export_pipeline.store.tables import METRICS_TABLE, TABLE_OF
@@ -38,10 +40,10 @@ class Rejected:
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows, as of ``at``."""
+    """What the page shows, as of ``at``; ``status`` is None where the store does not answer."""
 
     at: datetime
-    status: Status
+    status: Status | None
     metrics_to: date | None
     rejected: tuple[Rejected, ...]
     damage: str
@@ -83,14 +85,19 @@ def show(request: Request) -> Response:
 
 
 def _look(here: Deployment, now: datetime) -> View:
+    metrics_to = max(here.ledger.keeping.metrics(), default=None)
     rejected: tuple[Rejected, ...] = ()
     damage = ""
     try:
-        rejected = _rejected(here)
-    except DamagedData as error:
-        damage = error.message
-    found = status(here.settings, here.store, here.ledger, now)
-    return View(now, found, max(here.ledger.keeping.metrics(), default=None), rejected, damage)
+        try:
+            rejected = _rejected(here)
+        except DamagedData as error:
+            damage = error.message
+        return View(now, status(here.settings, here.store, here.ledger, now), metrics_to, rejected, damage)
+    except (TransientError, InvalidSetting) as error:
+        return View(now, None, metrics_to, (), error.message)
+    except (OSError, BotoCoreError) as error:
+        return View(now, None, metrics_to, (), unreachable(error).message)
 
 
 def _rejected(here: Deployment) -> tuple[Rejected, ...]:

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from export_pipeline.errors import InvalidRequest, OutsideRetention
+from export_pipeline.errors import DamagedData, InvalidRequest, OutsideRetention
 from export_pipeline.exports import DailyExport, Replaces, live_daily, preview, verify
+from export_pipeline.exports.live import LiveDays
 from export_pipeline.exports.publishing import sweep_unpublished
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.ledger import Ledger
@@ -39,6 +40,24 @@ def test_a_day_is_published_under_its_name_with_all_rows(
     assert export.path == settings.exports / f"daily/events/{format}/2026-11-20/v1"
     assert (export.rows, export.created, export.data_version) == (30, True, 1)
     assert export_problems(export.path) == []
+
+
+@pytest.mark.backends("s3")
+def test_a_look_at_many_days_finds_the_newest_version_of_each(
+    land: Land, daily: Daily, settings: Settings
+) -> None:
+    land([row(1)])
+    daily()
+    land([row(2)])
+    newest = daily()
+    look = LiveDays(settings)
+    found = look("events", "jsonl", DAY)
+    assert found
+    assert (found.path, found.manifest) == (newest.path, newest.manifest)
+    assert look("events", "jsonl", DAY + timedelta(days=1)) is None
+    write(newest.path / "manifest.json", b"{")
+    with pytest.raises(DamagedData, match=r"v2/manifest\.json"):
+        LiveDays(settings)("events", "jsonl", DAY)
 
 
 def test_the_manifest_is_as_the_contract_says(land: Land, daily: Daily) -> None:

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -87,14 +87,21 @@ def texts(answer: httpx.Response) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", answer.text)).split())
 
 
-def opened(home: Path, rows: bool = False, client: str = "192.0.2.7", **given: str) -> Portal:
-    """A portal on a state root; its settings can be given as environment variables."""
-    environment = {"home": str(home), "portal_password": PASSWORD, "workers": "2", **given}
-    settings = load({variable(name): value for name, value in environment.items()})
+def opened(
+    deployment: Mapping[str, str], rows: bool = False, client: str = "192.0.2.7", **given: str
+) -> Portal:
+    """A portal of a deployment; more of its settings can be given by name."""
+    more = {"portal_password": PASSWORD, "workers": "2", "smtp_host": "mail.example.com", **given}
+    settings = load({**deployment, **{variable(name): value for name, value in more.items()}})
     store, ledger = Store(settings), Ledger(settings)
     yesterday = land_yesterday(store, ledger) if rows else ""
     app = attach(create_app(settings))
     return Portal(app, settings, store, ledger, browser(app, client), yesterday)
+
+
+def at(folder: Path) -> dict[str, str]:
+    """A deployment on an empty state root."""
+    return {variable("home"): str(folder / "home")}
 
 
 def browser(app: FastAPI, client: str = "192.0.2.7") -> TestClient:
@@ -116,9 +123,9 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 
 @pytest.fixture
-def opening(tmp_path: Path) -> Opening:
-    """Open a portal on an empty state root."""
-    return partial(opened, tmp_path / "home")
+def opening(environment: dict[str, str]) -> Opening:
+    """Open a portal on an empty state root, on what a test is marked with."""
+    return partial(opened, environment)
 
 
 @pytest.fixture
@@ -129,7 +136,7 @@ def portal(opening: Opening) -> Portal:
 
 @pytest.fixture(scope="session")
 def _filled(tmp_path_factory: pytest.TempPathFactory) -> Portal:
-    return opened(tmp_path_factory.mktemp("portal") / "home", rows=True, jobs_per_day="1000")
+    return opened(at(tmp_path_factory.mktemp("portal")), rows=True, jobs_per_day="1000")
 
 
 @pytest.fixture
@@ -160,8 +167,9 @@ def failing_once() -> Iterator[str]:
 def served(tmp_path_factory: pytest.TempPathFactory, failing_once: str) -> Iterator[tuple[str, Portal]]:
     """A portal with a day of rows on a socket, and where."""
     allowed = "http://" + failing_once.split("/")[2]
-    home = tmp_path_factory.mktemp("browser") / "home"
-    portal = opened(home, rows=True, jobs_per_day="1000", webhook_allow=allowed)
+    portal = opened(
+        at(tmp_path_factory.mktemp("browser")), rows=True, jobs_per_day="1000", webhook_allow=allowed
+    )
     with listening(portal.app) as url:
         yield url, portal
 
