@@ -1,21 +1,24 @@
-"""Charts of a quantity over days as places in a drawing, and the words beside them; templates draw them."""
+"""Charts of a quantity over time as places in a drawing, and the words beside them; templates draw them."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 
+from export_pipeline.days import days_between
+from export_pipeline.portal.bins import Bin
 from export_pipeline.retention.metrics import DayTotals
 
 WIDTH, HEIGHT = 400, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 6, 10, 20
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 8, 10, 20
 _MOST_DATES = 5
+_MOST_DAYS_NAMED = 200
+"""Over more, months and years are named below a chart."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that is charted: ``of`` gives its value on a day, ``over`` that of several days; its axis
-    has round numbers of ``unit``."""
+    """Something that is charted: ``of`` gives its value on a day, ``over`` that of several days, which is
+    their ``sum_up``; its axis has round numbers of ``unit``."""
 
     name: str
     title: str
@@ -25,6 +28,11 @@ class Quantity:
     shown: Callable[[float | None], str]
     bars: bool = False
     unit: float = 1
+
+    @property
+    def sum_up(self) -> str:
+        """What its value over several days is of those of the days."""
+        return "in total" if self.bars else "on average"
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Mark:
-    """A day's value: the middle of its column, where it reaches, and what it says."""
+    """The value of a bin: the middle of its column, where it reaches, and what it says."""
 
     x: float
     y: float
@@ -46,13 +54,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing ``WIDTH`` by ``HEIGHT``; ``base`` is where zero is, ``lines`` are points of unbroken days."""
+    """A drawing ``WIDTH`` by ``HEIGHT``; ``base`` is where zero is, ``lines`` are points of unbroken bins."""
 
     quantity: Quantity
     overall: str
     marks: tuple[Mark, ...]
     lines: tuple[str, ...]
-    rows: tuple[tuple[date, str], ...]
+    rows: tuple[tuple[str, str], ...]
     values: tuple[Tick, ...]
     dates: tuple[Tick, ...]
     bar: float
@@ -133,41 +141,46 @@ QUANTITIES = (
 )
 
 
-def chart(quantity: Quantity, days: Sequence[date], totals: Sequence[DayTotals]) -> Chart:
-    """The chart of a quantity over ``days``; a day that is not in ``totals`` is a gap."""
-    values = {total.day: quantity.of(total) for total in totals}
+def chart(quantity: Quantity, bins: Sequence[Bin], totals: Sequence[DayTotals]) -> Chart:
+    """The chart of a quantity over ``bins``; one of which no day is in ``totals`` is a gap."""
+    by_day = {total.day: total for total in totals}
+    held = {
+        each: [by_day[day] for day in days_between(each.first, each.last) if day in by_day] for each in bins
+    }
+    values = {each: quantity.over(days) for each, days in held.items() if days}
     most = max((value for value in values.values() if value is not None), default=0.0)
     top = _ceiling(most / quantity.unit) * quantity.unit
-    step = (WIDTH - _LEFT - _RIGHT) / max(len(days), 1)
+    step = (WIDTH - _LEFT - _RIGHT) / max(len(bins), 1)
     height = HEIGHT - _TOP - _BOTTOM
-    places = {day: _LEFT + (place + 0.5) * step for place, day in enumerate(days)}
+    places = {each: _LEFT + (place + 0.5) * step for place, each in enumerate(bins)}
     marks = {
-        day: Mark(
-            round(places[day], 1),
+        each: Mark(
+            round(places[each], 1),
             round(HEIGHT - _BOTTOM - value / top * height, 1),
-            f"{day}: {quantity.shown(value)}",
+            f"{each.label}: {quantity.shown(value)}",
         )
-        for day in days
-        if (value := values.get(day)) is not None
+        for each in bins
+        if (value := values.get(each)) is not None
     }
     lines: list[list[str]] = [[]]
-    for day in days:
-        if day in marks:
-            lines[-1].append(f"{marks[day].x},{marks[day].y}")
+    for each in bins:
+        if each in marks:
+            lines[-1].append(f"{marks[each].x},{marks[each].y}")
         elif lines[-1]:
             lines.append([])
-    every = -(-len(days) // _MOST_DATES)
+    every = -(-len(bins) // _MOST_DATES)
+    dated = "%d %b" if len(bins) < 2 or (bins[-1].first - bins[0].first).days < _MOST_DAYS_NAMED else "%b %y"
     return Chart(
         quantity,
         quantity.shown(quantity.over(totals) if totals else None),
         tuple(marks.values()),
         tuple(" ".join(line) for line in lines if line),
-        tuple((total.day, quantity.shown(values[total.day])) for total in totals),
+        tuple((each.label, quantity.shown(value)) for each, value in values.items()),
         tuple(
             Tick(round(HEIGHT - _BOTTOM - share * height, 1), _short(share * top, quantity))
             for share in (0.0, 0.5, 1.0)
         ),
-        tuple(Tick(round(places[day], 1), f"{day:%d %b}") for day in days[every // 2 :: every]),
+        tuple(Tick(round(places[each], 1), f"{each.first:{dated}}") for each in bins[every // 2 :: every]),
         round(max(step * 0.7, 1.0), 1),
     )
 

@@ -27,6 +27,7 @@ from export_pipeline.portal.auditing import note
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.pages import page, to
+from export_pipeline.portal.slices import Number, sliced
 from export_pipeline.sizes import counted
 
 router = APIRouter(prefix="/exports", dependencies=[Depends(member)])
@@ -80,9 +81,10 @@ def rows(request: Request, cursor: Cursor = None) -> Response:
 
 
 @router.get("/{job_id}")
-def one(request: Request, job_id: str) -> Response:
-    """An export."""
-    return page(request, "export.html", **_one(request, job_id), seen=None, said=saying.take(request, _SAID))
+def one(request: Request, job_id: str, part: Number = 1) -> Response:
+    """An export; ``part``: which page of its files."""
+    told = _one(request, job_id, part)
+    return page(request, "export.html", **told, seen=None, said=saying.take(request, _SAID))
 
 
 @router.get("/{job_id}/live")
@@ -176,25 +178,25 @@ def _listed(request: Request, cursor: str | None) -> dict[str, Any]:
     }
 
 
-def _one(request: Request, job_id: str) -> dict[str, Any]:
+def _one(request: Request, job_id: str, part: int = 1) -> dict[str, Any]:
     job, now = _found(request, job_id), utc_now()
-    return {"job": job, "open": job.state in OPEN, "left": _left(job, now), **_files(request, job, now)}
+    return {"job": job, "open": job.state in OPEN, "left": _left(job, now), **_files(request, job, now, part)}
 
 
 def _left(job: Job, now: datetime) -> str:
     return _in_words(job.estimated_completion - now) if job.estimated_completion > now else ""
 
 
-def _files(request: Request, job: Job, now: datetime) -> dict[str, Any]:
+def _files(request: Request, job: Job, now: datetime, part: int) -> dict[str, Any]:
     """The files of a complete export and where they are; nothing of one that has none."""
     if job.state != COMPLETE:
-        return {"files": (), "leads_to": None, "command": "", "name": ""}
+        return {"files": None, "leads_to": None, "command": "", "name": ""}
     here = deployment(request)
     export = published(here.settings, job)
     leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
     name = one_file_name(export.manifest)
     return {
-        "files": export.manifest.files,
+        "files": sliced(export.manifest.files, part),
         "leads_to": leads_to,
         "name": name,
         "command": f"curl -fL -C - -o {shlex.quote(name)} {shlex.quote(leads_to.download)}",

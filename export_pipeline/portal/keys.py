@@ -15,6 +15,7 @@ from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.onceshown import Shown, show_at, take
 from export_pipeline.portal.pages import code_of, page
+from export_pipeline.portal.slices import Number, sliced
 
 router = APIRouter(prefix="/keys", dependencies=[Depends(member)])
 
@@ -34,10 +35,10 @@ GivenForm = Annotated[Form, Depends(form_of)]
 
 
 @router.get("")
-def show(request: Request) -> Response:
+def show(request: Request, part: Number = 1) -> Response:
     """The keys, and the form of a new one; one that was just made, this once."""
     form = Form({"scopes": ["exports:read"]})
-    return _page(request, form, said=saying.take(request, _DONE), shown=take(request))
+    return _page(request, form, part, said=saying.take(request, _DONE), shown=take(request))
 
 
 @router.post("")
@@ -69,7 +70,13 @@ def revoke(request: Request, key_id: str) -> Response:
 
 
 def _page(
-    request: Request, form: Form, *, said: str = "", shown: Shown | None = None, code: int = 200
+    request: Request,
+    form: Form,
+    part: int = 1,
+    *,
+    said: str = "",
+    shown: Shown | None = None,
+    code: int = 200,
 ) -> Response:
     return page(
         request,
@@ -78,7 +85,7 @@ def _page(
         form=form,
         once=once.given(form),
         scopes=_SCOPES,
-        keys=deployment(request).ledger.keys.list(),
+        keys=sliced(deployment(request).ledger.keys.list(), part),
         said=said,
         shown=shown,
     )

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from export_pipeline.api.deployment import deployment
-from export_pipeline.days import days_between, parse_day, utc_now
+from export_pipeline.days import parse_day, utc_now
 from export_pipeline.errors import ExportPipelineError, InvalidRequest
 from export_pipeline.portal.auditing import note
+from export_pipeline.portal.bins import bins
 from export_pipeline.portal.charts import QUANTITIES, chart
 from export_pipeline.portal.forms import Form
 from export_pipeline.portal.guards import member
@@ -21,9 +22,7 @@ from export_pipeline.retention.metrics import SHOWN_DAYS, totals
 
 router = APIRouter(prefix="/overview", dependencies=[Depends(member)])
 
-MOST_DAYS = 92
-"""Days that one page shows."""
-_QUICK = (7, SHOWN_DAYS, 90)
+_QUICK = (7, SHOWN_DAYS, 90, 365)
 _HEADER = ("date", *(quantity.name for quantity in QUANTITIES))
 
 
@@ -35,13 +34,14 @@ def show(request: Request, startDate: str = "", endDate: str = "") -> Response:
     form, code = Form(), 200
     first, last = _usual(held)
     try:
-        first, last = _range(given, first, last)
+        first, last = _range(request, given, first, last)
     except ExportPipelineError as error:
         form, code = form.told(error), code_of(error, is_form=True)
     values = {**{name: [text] for name, text in given.items()}}
     form = Form({"startDate": [str(first)], "endDate": [str(last)], **values}, form.errors)
-    days = list(days_between(first, last))
-    found = totals(deployment(request).store, last, len(days)) if held else []
+    settings = deployment(request).settings
+    found = totals(deployment(request).store, last, (last - first).days + 1) if held else []
+    unit, cut = bins(first, last)
     return page(
         request,
         "overview.html",
@@ -49,13 +49,14 @@ def show(request: Request, startDate: str = "", endDate: str = "") -> Response:
         form=form,
         first=first,
         last=last,
-        most=MOST_DAYS,
-        charts=[chart(quantity, days, found) for quantity in QUANTITIES],
+        most=settings.aggregate_retention_days,
+        unit=unit,
+        charts=[chart(quantity, cut, found) for quantity in QUANTITIES],
         found=found,
         held=held,
         newest=max(held, default=None),
         quick=_shortcuts(held),
-        delay=deployment(request).settings.close_delay,
+        delay=settings.close_delay,
     )
 
 
@@ -64,7 +65,7 @@ def download(request: Request, startDate: str = "", endDate: str = "") -> Respon
     """The numbers behind the charts of a range."""
     here = deployment(request)
     given = {name: text for name, text in (("startDate", startDate), ("endDate", endDate)) if text}
-    first, last = _range(given, *_usual(here.ledger.keeping.metrics()))
+    first, last = _range(request, given, *_usual(here.ledger.keeping.metrics()))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_HEADER)
@@ -81,7 +82,7 @@ def _usual(held: Mapping[date, Any]) -> tuple[date, date]:
     return last - timedelta(days=SHOWN_DAYS - 1), last
 
 
-def _range(given: Mapping[str, str], first: date, last: date) -> tuple[date, date]:
+def _range(request: Request, given: Mapping[str, str], first: date, last: date) -> tuple[date, date]:
     """The days given; what is not given is as it usually is.
 
     Raises:
@@ -94,8 +95,10 @@ def _range(given: Mapping[str, str], first: date, last: date) -> tuple[date, dat
         raise InvalidRequest("Choose a day.", field=error.field) from None
     if last < first:
         raise InvalidRequest("The last day is before the first.", field="endDate")
-    if (last - first).days >= MOST_DAYS:
-        raise InvalidRequest(f"Choose at most {MOST_DAYS} days, both included.", field="endDate")
+    most = deployment(request).settings.aggregate_retention_days
+    if (last - first).days >= most:
+        told = f"Choose at most {most} days, both included: so long daily metrics are kept."
+        raise InvalidRequest(told, field="endDate")
     return first, last
 
 

@@ -27,6 +27,7 @@ from export_pipeline.portal.exports import CREATED_BY
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.pages import code_of, page, to
+from export_pipeline.portal.slices import Number, sliced
 from export_pipeline.privacy.asking import request_access
 from export_pipeline.privacy.certificates import deployment_key, problems, read
 from export_pipeline.privacy.foreseeing import foresee
@@ -47,9 +48,9 @@ Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
 
 
 @router.get("")
-def show(request: Request, cursor: Cursor = None, erased: Cursor = None) -> Response:
+def show(request: Request, cursor: Cursor = None, erased: Cursor = None, open: Number = 1) -> Response:
     """The forms, what is open, and what was done."""
-    return _page(request, Form(), cursor, erased, said=saying.take(request, _DONE))
+    return _page(request, Form(), cursor, erased, open, said=saying.take(request, _DONE))
 
 
 @router.post("/access")
@@ -211,6 +212,7 @@ def _page(
     form: Form,
     cursor: str | None = None,
     erased: str | None = None,
+    part: int = 1,
     *,
     said: str = "",
     code: int = 200,
@@ -218,14 +220,15 @@ def _page(
     ledger, now = deployment(request).ledger, utc_now()
     exports, following, _ = ledger.jobs.list(now, limit=_LISTED, cursor=cursor, kinds=[USER])
     done, following_erased, _ = ledger.erasures.list([ERASED], limit=_LISTED, cursor=erased)
-    waiting = sorted(ledger.erasures.unfulfilled(), key=lambda each: (each.due_at, each.number))
+    waiting = sliced(sorted(ledger.erasures.unfulfilled(), key=lambda each: (each.due_at, each.number)), part)
     return page(
         request,
         "privacy.html",
         code,
         form=form,
         once=once.given(form),
-        waiting=[(each, _due(each, now)) for each in waiting],
+        waiting=[(each, _due(each, now)) for each in waiting.items],
+        open=waiting,
         exports=exports,
         following=following,
         erased=done,

@@ -16,12 +16,8 @@ MODES = (
     Option(FULL, "All rows of the days"),
     Option(INCREMENTAL, "What is new", "rows that came since the last one, whatever day they are of"),
 )
-DELIVERIES = (
-    Option("webhookId", "A webhook", "that is there"),
-    Option("url", "A new webhook"),
-    Option("email", "E-mail", "with a link"),
-)
-SWITCH = (Option("on", "On", "made and delivered by itself"),)
+_NO_MAIL = "not possible yet: whoever runs this deployment has to name a mail server"
+SWITCH = (Option("on", "Make and deliver it from now on"),)
 ALL_USERS = (Option("on", "Deliver all users from now on"),)
 
 _MISSING = {
@@ -44,6 +40,15 @@ _WORDS = {
     "filters.eventTypes": "event types",
     "dataTypes": "data types",
 }
+
+
+def deliveries(mail: bool) -> tuple[Option, ...]:
+    """Ways to deliver; ``mail``: whether there is a mail server."""
+    return (
+        Option("webhookId", "A webhook", "that is there"),
+        Option("url", "A new webhook"),
+        Option("email", "E-mail", "with a link" if mail else _NO_MAIL),
+    )
 
 
 def fresh(webhooks: bool, webhook: str = "") -> Form:
@@ -82,12 +87,17 @@ def filled(schedule: Schedule, address: str | None) -> Form:
     )
 
 
-def asked(form: Form) -> dict[str, Any]:
+def asked(form: Form, mail: bool) -> dict[str, Any]:
     """What a form for a new schedule asks for, keyed as in the REST body.
 
+    Args:
+        mail: whether there is a mail server.
+
     Raises:
-        InvalidRequest: naming a field that was left out.
+        InvalidRequest: naming a field that was left out, or that cannot be had.
     """
+    if form.text("to") == "email" and not mail:
+        raise InvalidRequest(f"E-mail is {_NO_MAIL}.", field="to")
     if not form.all("dataTypes"):
         raise InvalidRequest("Choose at least one data type.", field="dataTypes")
     return {
@@ -102,17 +112,20 @@ def asked(form: Form) -> dict[str, Any]:
     }
 
 
-def changed(form: Form, before: Schedule, address: str | None, user_ids: Sequence[str]) -> dict[str, Any]:
+def changed(
+    form: Form, before: Schedule, address: str | None, user_ids: Sequence[str], mail: bool
+) -> dict[str, Any]:
     """What a form changes of a schedule, keyed as in the REST body. Users named before stay named.
 
     Args:
         address: where it goes by e-mail now.
         user_ids: whom its filter names now; empty if one of them was erased.
+        mail: whether there is a mail server, or it goes by e-mail already.
 
     Raises:
         InvalidRequest: naming a field that was left out, or users that are not known any more.
     """
-    values = asked(form)
+    values = asked(form, mail)
     here = {"email": address} if before.webhook_id is None else {"webhookId": before.webhook_id}
     if values["delivery"] == here:
         del values["delivery"]

@@ -69,7 +69,7 @@ def make(request: Request, form: GivenForm) -> Response:
     schedule_id = once.id_from(request, form, "sch_")
     try:
         if not _is_known(request, schedule_id):
-            values = schedule_form.asked(form)
+            values = schedule_form.asked(form, bool(here.settings.smtp_host))
             made, secret = create(
                 here.settings,
                 here.ledger,
@@ -111,7 +111,9 @@ def save(request: Request, schedule_id: str, form: GivenForm) -> Response:
     held = here.ledger.schedules
     before = held.get(schedule_id)
     try:
-        values = schedule_form.changed(form, before, held.address(before.id), held.user_ids(before.id))
+        address = held.address(before.id)
+        mail = bool(here.settings.smtp_host or address)
+        values = schedule_form.changed(form, before, address, held.user_ids(before.id), mail)
         after, secret = change(here.settings, here.ledger, before.id, values, utc_now())
     except ExportPipelineError as error:
         return _form(request, schedule_form.told(form, error), before, code_of(error, is_form=True))
@@ -220,6 +222,7 @@ def _form(request: Request, form: Form, before: Schedule | None, code: int = 200
         once=once.given(form),
         data=export_form,
         options=schedule_form,
+        deliveries=schedule_form.deliveries(bool(deployment(request).settings.smtp_host)),
         endpoints=endpoints,
         more_endpoints=more,
         hour=deployment(request).settings.export_hour,

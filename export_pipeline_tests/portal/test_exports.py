@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from export_pipeline.days import utc_now
 from export_pipeline.exports.service import run_job
 from export_pipeline.ledger import Job
+from export_pipeline.portal.slices import SLICE
 from export_pipeline_tests.portal.conftest import ONCE, Opening, Portal, texts
 
 SCRIPT = "<script>alert('x')</script>"
@@ -152,6 +153,18 @@ def test_an_export_shows_its_files_and_a_command_that_downloads_them(inside: Por
     assert re.search(r"<code>[0-9a-f]{64}</code>", page.text)
     led = inside.get(f"/exports/{job.id}/download")
     assert led.headers["location"] == url[1]
+
+
+def test_many_files_are_paged(opening: Opening) -> None:
+    portal = opening(rows=True, part_bytes="1024")
+    portal.log_in()
+    job = ask(portal, dataTypes=["events", "ads"])
+    run_job(portal.settings, portal.store, portal.ledger, job.id, 1)
+    pages = [portal.get(f"/exports/{job.id}?part={part}").text for part in (1, 2)]
+    shown = [re.findall(r"(\w+/part-\d{5}\.jsonl\.gz)</a>", page) for page in pages]
+    assert len(shown[0]) == SLICE
+    assert shown[1]
+    assert not {*shown[0]} & {*shown[1]}
 
 
 def test_an_export_is_cancelled(inside: Portal) -> None:

@@ -3,10 +3,12 @@
 import csv
 import re
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 
-from export_pipeline.days import days_between, utc_now
+from export_pipeline.days import utc_now
+from export_pipeline.portal.bins import bins
 from export_pipeline.portal.charts import QUANTITIES, WIDTH, chart
 from export_pipeline.retention.metrics import DayTotals, compute_day
 from export_pipeline_tests.portal.conftest import Portal, texts
@@ -56,7 +58,7 @@ def test_every_metric_has_a_chart_a_table_and_a_column(counted: Portal, inside: 
     ("start", "end", "field"),
     [
         ("2026-03-02", "2026-03-01", "endDate"),
-        ("2026-01-01", "2026-06-01", "endDate"),
+        ("2020-01-01", "2026-06-01", "endDate"),
         ('"><script>alert(1)</script>', "2026-03-01", "startDate"),
     ],
 )
@@ -75,9 +77,45 @@ def test_days_without_metrics_are_said_and_not_drawn(counted: Portal, inside: Po
     assert "No day from 2025-03-01 to 2025-03-05 has metrics" in texts(page)
 
 
+@pytest.mark.parametrize(
+    ("days", "word", "count", "second"),
+    [
+        (92, "day", 92, "2026-03-02"),
+        (93, "week", 15, "2026-03-02"),
+        (730, "month", 24, "2026-04"),
+        (36_500, "year", 101, "2027"),
+    ],
+)
+def test_a_long_range_is_cut_into_the_finest_bins_that_a_page_holds(
+    days: int, word: str, count: int, second: str
+) -> None:
+    last = DAY + timedelta(days=days - 1)
+    unit, found = bins(DAY, last)
+    assert (unit.word, len(found), found[1].label) == (word, count, second)
+    assert (found[0].first, found[-1].last) == (DAY, last)
+    assert all(a.last + timedelta(days=1) == b.first for a, b in pairwise(found))
+
+
+def test_two_years_are_shown_by_the_month_and_downloaded_by_the_day(counted: Portal, inside: Portal) -> None:
+    first = date.fromisoformat(counted.yesterday) - timedelta(days=729)
+    days = {"startDate": str(first), "endDate": counted.yesterday}
+    page = texts(inside.get("/overview", params=days))
+    assert "The charts go by the month" in page
+    [row] = csv.DictReader(inside.get("/overview/metrics.csv", params=days).text.splitlines())
+    assert row["date"] == counted.yesterday
+    assert f"{counted.yesterday[:7]} {int(row['plays']):,} " in page
+
+
+def test_a_week_has_the_sum_of_its_days_and_the_average_of_their_rates() -> None:
+    _, weeks = bins(DAY - timedelta(days=120), DAY + timedelta(days=4))
+    found = totals(10, 20, 30)  # a Sunday, and two days of the week after
+    assert [mark.label.split(": ")[1] for mark in chart(QUANTITIES[0], weeks, found).marks] == ["10", "50"]
+    assert [mark.label.split(": ")[1] for mark in chart(QUANTITIES[1], weeks, found).marks] == ["50.0 %"] * 2
+
+
 def test_a_gap_breaks_the_line_and_rates_count_by_plays() -> None:
     found = totals(10, 20, None, 0, 30)
-    days = list(days_between(DAY, DAY + timedelta(days=4)))
+    _, days = bins(DAY, DAY + timedelta(days=4))
     rate = chart(QUANTITIES[1], days, found)
     assert [len(line.split()) for line in rate.lines] == [2, 1]
     assert rate.overall == "50.0 %"

@@ -10,9 +10,10 @@ import pytest
 
 from export_pipeline.days import utc_now
 from export_pipeline.ledger.jobs import USER
+from export_pipeline.portal.slices import SLICE
 from export_pipeline.privacy.access import Access
 from export_pipeline.privacy.erasing import STEPS, take_step
-from export_pipeline_tests.portal.conftest import ONCE, Portal, texts
+from export_pipeline_tests.portal.conftest import ONCE, Opening, Portal, texts
 
 PERSON, SECOND, THIRD = "user_00000002", "user_00000003", "user_00000004"
 SCRIPT = "<script>alert(1)</script>"
@@ -128,6 +129,14 @@ def test_several_people_are_a_request_each(inside: Portal) -> None:
     assert answer.headers["location"] == "/portal/privacy"
     assert inside.ledger.erasures.list()[2] == before + 2
     assert "person_" not in everywhere(inside)
+
+
+def test_many_open_erasures_are_paged(opening: Opening) -> None:
+    portal = opening()
+    portal.log_in()
+    made = [portal.ledger.erasures.create(f"person_{n}", "portal", utc_now()).id for n in range(SLICE + 1)]
+    assert made[-1] not in portal.get("/privacy").text
+    assert made[-1] in portal.get("/privacy?open=2").text
 
 
 def test_what_is_missing_is_told_at_its_field(inside: Portal) -> None:

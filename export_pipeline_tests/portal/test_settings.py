@@ -14,6 +14,7 @@ from export_pipeline.ledger.messages import EXPORT_READY
 from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.portal.guards import COOKIE
 from export_pipeline.portal.onceshown import COOKIE as SHOWN
+from export_pipeline.portal.slices import SLICE
 from export_pipeline_tests.delivery.receivers import receiver
 from export_pipeline_tests.portal.conftest import ONCE, Opening, Portal, texts
 
@@ -91,6 +92,18 @@ def test_a_key_is_shown_once_works_and_can_be_revoked(inside: Portal) -> None:
         inside.ledger.keys.find(found[0])
     assert actions(inside)[:2] == ["revoked an API key", "made an API key"]
     assert "was revoked before" in after(inside, inside.post(f"/keys/{key.id}/revoke"))
+
+
+def test_the_list_of_keys_is_paged(opening: Opening) -> None:
+    portal = opening()
+    portal.log_in()
+    for number in range(SLICE + 1):
+        portal.ledger.keys.create(["privacy"], utc_now() + timedelta(seconds=number), f"number {number}")
+    first = portal.get("/keys").text
+    assert ">number 1<" in first
+    assert ">number 0<" not in first
+    assert 'href="/portal/keys?part=2#list-title"' in first
+    assert ">number 0<" in portal.get("/keys?part=2").text
 
 
 def test_a_key_without_scopes_is_refused_at_its_field(inside: Portal) -> None:
@@ -261,6 +274,13 @@ def test_what_is_wrong_with_a_feed_is_told_at_its_field(
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
     assert inside.ledger.schedules.list()[2] == before
+
+
+def test_a_feed_by_mail_is_refused_where_there_is_no_mail_server(opening: Opening) -> None:
+    portal = opening(smtp_host="")
+    portal.log_in()
+    assert "has to name a mail server" in texts(portal.get("/schedules/new"))
+    assert 'id="to-error"' in schedule(portal).text
 
 
 def test_users_a_feed_names_are_kept_on_a_change_and_never_shown(inside: Portal) -> None:
