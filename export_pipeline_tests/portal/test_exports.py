@@ -156,7 +156,7 @@ def test_an_export_shows_its_files_and_a_command_that_downloads_them(inside: Por
 
 
 def test_many_files_are_paged(opening: Opening) -> None:
-    portal = opening(rows=True, part_bytes="1024")
+    portal = opening(rows=True, part_bytes="1024", window_rows="1")
     portal.log_in()
     job = ask(portal, dataTypes=["events", "ads"])
     run_job(portal.settings, portal.store, portal.ledger, job.id, 1)
