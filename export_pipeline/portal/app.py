@@ -33,6 +33,7 @@ from export_pipeline.portal import (
 )
 from export_pipeline.portal.guards import LoginNeeded, TooLong
 from export_pipeline.portal.headers import Headers
+from export_pipeline.portal.held_totals import HeldTotals
 from export_pipeline.portal.pages import PREFIX, STATIC, error_page, to_login
 from export_pipeline.sizes import size
 
@@ -46,6 +47,7 @@ def attach(api: FastAPI) -> FastAPI:
     portal.state.deployment = api.state.deployment
     portal.state.attempts = RateLimiter(login.ATTEMPTS_A_MINUTE)
     portal.state.looking = status.Looking()
+    portal.state.totals = HeldTotals()
     for module in MODULES:
         portal.include_router(module.router)
     portal.mount("/static", StaticFiles(directory=STATIC))

@@ -17,8 +17,9 @@ from export_pipeline.portal.bins import bins
 from export_pipeline.portal.charts import QUANTITIES, chart
 from export_pipeline.portal.forms import Form
 from export_pipeline.portal.guards import member
+from export_pipeline.portal.held_totals import HeldTotals
 from export_pipeline.portal.pages import code_of, page
-from export_pipeline.retention.metrics import SHOWN_DAYS, totals
+from export_pipeline.retention.metrics import SHOWN_DAYS, DayTotals
 
 router = APIRouter(prefix="/overview", dependencies=[Depends(member)])
 
@@ -40,7 +41,7 @@ def show(request: Request, startDate: str = "", endDate: str = "") -> Response:
     values = {**{name: [text] for name, text in given.items()}}
     form = Form({"startDate": [str(first)], "endDate": [str(last)], **values}, form.errors)
     settings = deployment(request).settings
-    found = totals(deployment(request).store, last, (last - first).days + 1) if held else []
+    found = _totals(request, held, first, last)
     unit, cut = bins(first, last)
     return page(
         request,
@@ -65,16 +66,23 @@ def download(request: Request, startDate: str = "", endDate: str = "") -> Respon
     """The numbers behind the charts of a range."""
     here = deployment(request)
     given = {name: text for name, text in (("startDate", startDate), ("endDate", endDate)) if text}
-    first, last = _range(request, given, *_usual(here.ledger.keeping.metrics()))
+    held = here.ledger.keeping.metrics()
+    first, last = _range(request, given, *_usual(held))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_HEADER)
-    for total in totals(here.store, last, (last - first).days + 1):
+    for total in _totals(request, held, first, last):
         values = (quantity.of(total) for quantity in QUANTITIES)
         rows.writerow([total.day, *("" if value is None else value for value in values)])
     note(request, "downloaded daily metrics")
     named = {"Content-Disposition": f'attachment; filename="metrics_{first}_{last}.csv"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=named)
+
+
+def _totals(request: Request, held: Mapping[date, Any], first: date, last: date) -> list[DayTotals]:
+    kept = request.app.state.totals
+    assert isinstance(kept, HeldTotals)
+    return kept.of(deployment(request).store, held, first, last)
 
 
 def _usual(held: Mapping[date, Any]) -> tuple[date, date]:

@@ -186,6 +186,8 @@ def totals(store: Store, last: date, days: int = SHOWN_DAYS) -> list[DayTotals]:
         "sum(rebuffers) / nullif(sum(plays), 0), coalesce(sum(watchTime), 0)::double, "
         "coalesce(sum(adClicks), 0)::bigint from {cells} "
         f"where date between {literal(str(first))} and {literal(str(last))} group by date order by date",
+        first,
+        last,
     )
     return [DayTotals(*row) for row in rows]
 
@@ -201,17 +203,22 @@ def top_contents(store: Store, day: date, count: int = TOP_CONTENTS) -> list[tup
         "select contentId, sum(plays)::bigint, sum(completions) / nullif(sum(plays), 0), sum(watchTime), "
         f"sum(shares)::bigint from {{cells}} where date = {literal(str(day))} and contentId <> "
         f"{literal(OTHER)} group by contentId order by 2 desc, 1 limit {count}",
+        day,
+        day,
     )
 
 
 def _cells(store: Store, day: date) -> int:
-    return int(_read(store, f"select count(*) from {{cells}} where date = {literal(str(day))}")[0][0])
+    return int(
+        _read(store, f"select count(*) from {{cells}} where date = {literal(str(day))}", day, day)[0][0]
+    )
 
 
-def _read(store: Store, statement: str) -> list[tuple[Any, ...]]:
-    """The rows of a statement over the table, ``{cells}``; planned again if files were replaced."""
+def _read(store: Store, statement: str, first: date, last: date) -> list[tuple[Any, ...]]:
+    """The rows of a statement over the table, ``{cells}``, of some days; planned again if files were
+    replaced."""
     for _ in range(ATTEMPTS):
-        files = store.files(METRICS_TABLE)
+        files = store.files(METRICS_TABLE, first, last)
         source = parquet(files) if files else f"({_EMPTY} limit 0)"
         with (
             suppress(duckdb.IOException, FileNotFoundError),

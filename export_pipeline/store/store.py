@@ -35,7 +35,7 @@ from export_pipeline.errors import InvalidSetting, TransientError
 from export_pipeline.locks import confirm, lock
 from export_pipeline.outages import FIELD, answering
 from export_pipeline.settings import Settings
-from export_pipeline.store.tables import PROPERTIES, USER_BUCKETS, day_column, table_schema
+from export_pipeline.store.tables import METRICS_TABLE, PROPERTIES, USER_BUCKETS, day_column, table_schema
 
 NAMESPACE = "export_pipeline"
 COMMIT_ATTEMPTS = 12
@@ -157,14 +157,14 @@ class Store:
         """The Parquet files of the table as of now that hold rows of the days given, in a fixed order.
 
         Args:
-            start, end: days (UTC), both included; None leaves that side open. Only for event tables.
+            start, end: days (UTC), both included; None leaves that side open. Not for user tables.
         """
         loaded = self.table(table)
-        return _paths(loaded, loaded.scan(row_filter=_within(start, end)))
+        return _paths(loaded, loaded.scan(row_filter=_within(table, start, end)))
 
     def sizes(self, table: str, start: date | None = None, end: date | None = None) -> list[int]:
         """The bytes of each of the ``files``."""
-        scan = self.table(table).scan(row_filter=_within(start, end))
+        scan = self.table(table).scan(row_filter=_within(table, start, end))
         return [file.file_size_in_bytes for file in planned(scan)]
 
     def files_since(self, table: str, after: int) -> dict[date, tuple[UPath, ...]]:
@@ -191,13 +191,17 @@ class Store:
         return _paths(loaded, loaded.scan(row_filter=wanted))
 
 
-def _within(start: date | None, end: date | None) -> BooleanExpression | str:
-    bounds = []
+def _within(table: str, start: date | None, end: date | None) -> BooleanExpression | str:
+    column, bounds = day_column(table), []
     if start is not None:
-        bounds.append(f"timestamp >= '{midnight(start).isoformat()}'")
+        bounds.append(f"{column} >= '{_begin(table, start)}'")
     if end is not None:
-        bounds.append(f"timestamp < '{(midnight(end) + timedelta(days=1)).isoformat()}'")
+        bounds.append(f"{column} < '{_begin(table, end + timedelta(days=1))}'")
     return " and ".join(bounds) or AlwaysTrue()
+
+
+def _begin(table: str, day: date) -> str:
+    return str(day) if table == METRICS_TABLE else midnight(day).isoformat()
 
 
 def _paths(table: Table, scan: DataScan) -> list[UPath]:

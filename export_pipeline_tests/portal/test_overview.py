@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from export_pipeline.days import utc_now
+from export_pipeline.portal import held_totals
 from export_pipeline.portal.bins import bins
 from export_pipeline.portal.charts import QUANTITIES, WIDTH, chart
 from export_pipeline.retention.metrics import DayTotals, compute_day
@@ -104,6 +105,21 @@ def test_two_years_are_shown_by_the_month_and_downloaded_by_the_day(counted: Por
     [row] = csv.DictReader(inside.get("/overview/metrics.csv", params=days).text.splitlines())
     assert row["date"] == counted.yesterday
     assert f"{counted.yesterday[:7]} {int(row['plays']):,} " in page
+
+
+def test_what_was_computed_again_is_read_again_and_nothing_else(
+    counted: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, asked = date.fromisoformat(counted.yesterday), list[date]()
+    read = held_totals.totals
+    monkeypatch.setattr(held_totals, "totals", lambda *given: asked.append(given[1]) or read(*given))
+    held, noted = held_totals.HeldTotals(), {day: {"events": 1}}
+    first = held.of(counted.store, noted, day - timedelta(days=3), day)
+    assert held.of(counted.store, noted, day, day) == first
+    assert (len(first), asked) == (1, [day])
+    assert held.of(counted.store, {day: {"events": 2}}, day, day) == first
+    assert asked == [day, day]
+    assert held.of(counted.store, {}, day, day) == []
 
 
 def test_a_week_has_the_sum_of_its_days_and_the_average_of_their_rates() -> None:
