@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from export_pipeline.delivery.letters import letter
 from export_pipeline.delivery.payloads import encoded, example, payload
 from export_pipeline.delivery.retrying import next_attempt, wish
 from export_pipeline.delivery.sending import Answer, Sender
-from export_pipeline.delivery.signing import headers
+from export_pipeline.delivery.signing import headers, without_signatures
 from export_pipeline.errors import Conflict, DamagedData, Gone, InvalidRequest, NotFound, TransientError
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
@@ -198,6 +198,8 @@ class Courier:
             answer.code,
             answer.response,
             answer.error,
+            answer.sent,
+            answer.headers,
             again,
             gone,
             ours,
@@ -221,7 +223,8 @@ class Courier:
         async def post(key: str) -> Answer:
             signed = headers(message.id, webhook_id, body, self._clock(), secrets, key)
             plain = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
-            return await sender.post(to, plain | signed, body)
+            answer = await sender.post(to, plain | signed, body)
+            return replace(answer, sent=without_signatures(plain | signed))
 
         answer = await post(secrets[-1])
         if target.previous and answer.code in REFUSED_CODES:

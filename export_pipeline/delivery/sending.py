@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
@@ -25,6 +25,8 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 ANSWER_BYTES = 1024
 _BYTES = re.compile(r":? *(bytearray\()?\bb['\"].*", re.DOTALL)
+_MOST_HEADERS, _HEADER_LENGTH = 40, 200
+_SECRET_HEADERS = ("set-cookie", "set-cookie2")
 MOST_TRIED = 4
 """Addresses of one name that are tried, one after the other."""
 
@@ -34,13 +36,16 @@ Resolver = Callable[[Destination], list[Address]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a receiver answered: ``error`` is None if it took the message, else why not, in words."""
+    """What a receiver answered: ``error`` is None if it took the message, else why not, in words; ``sent``
+    and ``headers`` are the headers of request and answer, as far as they are no secret."""
 
     code: int | None
     response: str
     error: str | None
     milliseconds: int
     retry_after: str | None = None
+    sent: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sender:
@@ -104,14 +109,16 @@ class Sender:
             return answer(None, f"{NO_ANSWER} that is one: {_told(error)}")
         except Exception as error:
             return answer(None, f"not sent: unexpected {type(error).__name__}")
+        told = _told_headers(response.headers)
         if response.is_success:
-            return answer(response.status_code, None, text)
+            return answer(response.status_code, None, text, headers=told)
         redirect = "; redirects are not followed" if response.is_redirect else ""
         return answer(
             response.status_code,
             f"answered {response.status_code}{redirect}",
             text,
             retry_after=response.headers.get("Retry-After"),
+            headers=told,
         )
 
     async def _exchange(
@@ -202,6 +209,12 @@ async def _beginning(response: httpx.Response) -> str:
         if len(held) > ANSWER_BYTES:
             break
     return bytes(held[:ANSWER_BYTES]).decode(errors="replace").replace("\0", "\ufffd")
+
+
+def _told_headers(headers: httpx.Headers) -> dict[str, str]:
+    """The headers of an answer for its log."""
+    shown = [(name, value) for name, value in headers.items() if name.lower() not in _SECRET_HEADERS]
+    return {name[:_HEADER_LENGTH]: value[:_HEADER_LENGTH] for name, value in shown[:_MOST_HEADERS]}
 
 
 def _told(error: Exception) -> str:

@@ -6,7 +6,7 @@ process that dies notes nothing, and once its claim has ended the message is sen
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
@@ -49,6 +49,8 @@ class Outcome:
     code: int | None
     response: str
     error: str | None
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    response_headers: Mapping[str, str] = field(default_factory=dict)
     next_attempt_at: datetime | None = None
     gone: bool = False
     ours: bool = False
@@ -136,6 +138,8 @@ def _note(connection: Connection, outcome: Outcome) -> Message | None:
             code=outcome.code,
             response=outcome.response,
             error=outcome.error,
+            request_headers=dict(outcome.request_headers),
+            response_headers=dict(outcome.response_headers),
         )
     )
     again = outcome.next_attempt_at if not (outcome.success or message.test) else None

@@ -19,6 +19,7 @@ from export_pipeline.ledger.tables import (
     expired_exports,
     kept_from,
     metric_days,
+    retention_rounds,
 )
 
 
@@ -134,6 +135,18 @@ class Keeping:
             connection.execute(
                 insert(metric_days).values(day=day, computed_from=dict(computed_from), computed_at=now)
             )
+
+    def note_round(self, removed: Mapping[str, Any], now: datetime) -> None:
+        """Note what a round of retention has removed, in the place of the round before; plain JSON."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(retention_rounds))
+            connection.execute(insert(retention_rounds).values(at=now, removed=dict(removed)))
+
+    def last_round(self) -> tuple[datetime, Mapping[str, Any]] | None:
+        """When the last round of retention was, and what it removed; None if there was none."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(retention_rounds)).one_or_none()
+        return None if row is None else (row.at, row.removed)
 
     def forget_metrics(self, before: date) -> None:
         """Forget the metrics of days before ``before``."""

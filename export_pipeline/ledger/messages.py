@@ -88,7 +88,8 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a message: when it ended, how long it took, and what the receiver answered."""
+    """One attempt at a message: when it ended, how long it took, and what the receiver answered. Of the
+    headers those are left out that are secret."""
 
     number: int
     at: datetime
@@ -96,6 +97,8 @@ class Attempt:
     code: int | None
     response: str
     error: str | None
+    request_headers: Mapping[str, str]
+    response_headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -336,8 +339,8 @@ class Messages:
         query = select(attempts).where(attempts.c.message_id.in_(wanted)).order_by(attempts.c.number)
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                attempt = Attempt(row.number, row.at, row.milliseconds, row.code, row.response, row.error)
-                found[row.message_id] += (attempt,)
+                _, *told = row
+                found[row.message_id] += (Attempt(*told),)
         return found
 
     def receivers(self, job_id: str) -> tuple[Receiver, ...]:

@@ -294,6 +294,8 @@ attempts = Table(
     Column("code", Integer),
     Column("response", Text, nullable=False),
     Column("error", Text),
+    Column("request_headers", JSON, nullable=False, server_default="{}"),
+    Column("response_headers", JSON, nullable=False, server_default="{}"),
 )
 
 schedules = Table(
@@ -343,6 +345,14 @@ metric_days = Table(
     Column("day", Date, primary_key=True),
     Column("computed_from", JSON, nullable=False),
     Column("computed_at", Instant, nullable=False),
+)
+
+retention_rounds = Table(
+    "retention_rounds",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("removed", JSON, nullable=False),
 )
 
 notices = Table(

@@ -43,6 +43,8 @@ def retain(
         removed["deliveries"] = leftovers.forget_deliveries(settings, ledger, now, dry_run)
         removed["audit"] = leftovers.forget_audit(settings, ledger, now, dry_run)
         removed["locks"] = leftovers.sweep_locks(settings, dry_run)
+        if not dry_run:
+            ledger.keeping.note_round(to_json(removed)["removed"], now)
     return removed
 
 

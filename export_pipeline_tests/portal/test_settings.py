@@ -172,7 +172,8 @@ def test_a_webhook_with_a_wrong_address_is_told_at_its_field(inside: Portal) -> 
 
 def test_a_test_is_sent_and_its_answer_shown_without_being_run(opening: Opening) -> None:
     with receiver() as server:
-        server.reply = lambda *_: (500, {}, SCRIPT.encode())
+        told = {"X-Told": SCRIPT, "Set-Cookie": "session=s3cr3t"}
+        server.reply = lambda *_: (500, told, SCRIPT.encode())
         portal = opening(webhook_allow=f"http://127.0.0.1:{server.port}")
         portal.log_in()
         held = webhook(portal, url=server.url)
@@ -181,6 +182,12 @@ def test_a_test_is_sent_and_its_answer_shown_without_being_run(opening: Opening)
     assert "alert(1)" in page.text
     assert SCRIPT not in page.text
     assert "500" in texts(page)
+    assert "X-Shortform-Delivery-ID" in texts(page)
+    assert f"x-told {SCRIPT}" in texts(page)
+    secret = portal.ledger.webhooks.target(held, utc_now()).secret
+    assert "s3cr3t" not in page.text
+    assert not re.search(r"sha256=\w|v1,\w", page.text)
+    assert secret not in page.text
     assert "&#34;test&#34;: true" in page.text
     listed = portal.get(f"/webhooks/{held}?state=failed")
     assert "test" in texts(listed)
