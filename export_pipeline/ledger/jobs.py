@@ -351,6 +351,13 @@ class Jobs:
             query = select(jobs).where(jobs.c.kind == kind, _in_state(COMPLETE, now)).order_by(jobs.c.number)
             return tuple(_job(row, now) for row in connection.execute(query))
 
+    def kept(self, now: datetime) -> dict[str, tuple[int, int]]:
+        """By kind: how many complete jobs have files, and the bytes of these."""
+        query = select(jobs.c.kind, func.count(), func.sum(jobs.c.bytes)).where(_in_state(COMPLETE, now))
+        with reading(self._engine) as connection:
+            found = connection.execute(query.group_by(jobs.c.kind))
+            return {kind: (count, int(size or 0)) for kind, count, size in found}
+
     def expire(self, job_id: str, code: str, message: str, now: datetime) -> Job:
         """End the time of a complete job's files now, and say why.
 

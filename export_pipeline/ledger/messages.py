@@ -424,6 +424,14 @@ class Messages:
             ).scalar()
         return count or 0, following
 
+    def last_success(self) -> datetime | None:
+        """When a message last arrived; None if none of those that are kept has."""
+        query = select(messages.c.ended_at).where(
+            messages.c.state == SUCCESS, messages.c.ended_at.is_not(None)
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query.order_by(messages.c.ended_at.desc()).limit(1)).scalar()
+
     def failed_since(self, since: datetime) -> dict[str | None, int]:
         """How many messages failed for good after an instant, by endpoint; None stands for e-mail."""
         query = (

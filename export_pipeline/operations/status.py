@@ -15,6 +15,8 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert, alerts
 from export_pipeline.operations.bucket import bucket_alerts
 from export_pipeline.operations.due import due_now, live_or_problem, overdue, waiting_now
+from export_pipeline.operations.storage import Storage, storage
+from export_pipeline.operations.storage import to_json as storage_json
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
@@ -35,13 +37,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class LiveExports:
-    """The daily exports of a data type and format that can be downloaded now."""
+    """The daily exports of a data type and format that can be downloaded now; ``last_made_at`` is when the
+    newest of them was made."""
 
     data_type: str
     format: str
     days: int
     rows: int
     bytes: int
+    last_day: date | None
+    last_made_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Status:
     deliveries: int
     due: Due
     outdated: tuple[tuple[str, str, date], ...]
+    storage: Storage
     broken: tuple[Alert, ...]
 
 
@@ -102,6 +108,10 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
                     len(manifests),
                     sum(manifest.row_count for manifest in manifests),
                     sum(manifest.total_bytes for manifest in manifests),
+                    max(live, default=None),
+                    max(
+                        (datetime.fromisoformat(manifest.created_at) for manifest in manifests), default=None
+                    ),
                 )
             )
     return Status(
@@ -111,6 +121,7 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         ledger.messages.waiting(now)[0],
         due,
         tuple(outdated),
+        storage(settings, store, ledger, now),
         (
             *bucket_alerts(settings, now),
             *alerts(settings, ledger, now),
@@ -136,9 +147,18 @@ def to_json(found: Status) -> dict[str, Any]:
             for s in found.stored
         ],
         "exports": [
-            {"dataType": e.data_type, "format": e.format, "days": e.days, "rows": e.rows, "bytes": e.bytes}
+            {
+                "dataType": e.data_type,
+                "format": e.format,
+                "days": e.days,
+                "rows": e.rows,
+                "bytes": e.bytes,
+                "lastDay": e.last_day and str(e.last_day),
+                "lastMadeAt": e.last_made_at and e.last_made_at.isoformat(),
+            }
             for e in found.exports
         ],
+        "storage": storage_json(found.storage),
         "due": {
             "landing": found.landing,
             "deliveries": found.deliveries,

@@ -1,6 +1,7 @@
 """Pages from templates: what every one of them is given, and how values look in them."""
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from export_pipeline.api.envelopes import RETRY_SECONDS, STATUS_OF, request_id
 from export_pipeline.errors import ExportPipelineError
 from export_pipeline.portal import guards, sections
+from export_pipeline.portal.labels import label, labels
 from export_pipeline.sizes import counted, size
 
 PREFIX = "/portal"
@@ -104,6 +106,11 @@ def machine_instant(value: datetime) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _spaced(name: str) -> str:
+    """A name of the product's in words, such as ``daily exports`` for ``dailyExports``."""
+    return re.sub(r"(?<=[a-z])[A-Z]", lambda found: f" {found[0].lower()}", name).replace("_", " ")
+
+
 @lru_cache
 def static_path(name: str) -> str:
     """The path of a static file below the portal, which changes when its content does."""
@@ -125,6 +132,9 @@ def _templates() -> Environment:
         "counted": counted,
         "instant": instant,
         "machine_instant": machine_instant,
+        "label": label,
+        "labels": labels,
+        "spaced": _spaced,
         "number": lambda value: f"{value:,}",
     }
     environment.globals["static"] = static_path

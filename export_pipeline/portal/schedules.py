@@ -1,4 +1,4 @@
-"""Settings → Data export: exports that are made and delivered again and again."""
+"""Settings → Scheduled exports: exports that are made and delivered again and again."""
 
 from contextlib import suppress
 from typing import Annotated, Any

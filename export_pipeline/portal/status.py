@@ -44,7 +44,6 @@ class View:
 
     at: datetime
     status: Status | None
-    metrics_to: date | None
     rejected: tuple[Rejected, ...]
     damage: str
 
@@ -85,7 +84,6 @@ def show(request: Request) -> Response:
 
 
 def _look(here: Deployment, now: datetime) -> View:
-    metrics_to = max(here.ledger.keeping.metrics(), default=None)
     rejected: tuple[Rejected, ...] = ()
     damage = ""
     try:
@@ -93,11 +91,11 @@ def _look(here: Deployment, now: datetime) -> View:
             rejected = _rejected(here)
         except DamagedData as error:
             damage = error.message
-        return View(now, status(here.settings, here.store, here.ledger, now), metrics_to, rejected, damage)
+        return View(now, status(here.settings, here.store, here.ledger, now), rejected, damage)
     except (TransientError, InvalidSetting) as error:
-        return View(now, None, metrics_to, (), error.message)
+        return View(now, None, (), error.message)
     except (OSError, BotoCoreError) as error:
-        return View(now, None, metrics_to, (), unreachable(error).message)
+        return View(now, None, (), unreachable(error).message)
 
 
 def _rejected(here: Deployment) -> tuple[Rejected, ...]:

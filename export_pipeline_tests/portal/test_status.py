@@ -1,17 +1,20 @@
 """Operation → Status: freshness, failed deliveries, quarantine with reasons, what is kept, links."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import update
 
 from export_pipeline.api.deployment import Deployment
 from export_pipeline.days import utc_now
+from export_pipeline.exports import export_day
+from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger.messages import EXPORT_READY, NewMessage
 from export_pipeline.ledger.tables import messages
 from export_pipeline.portal import status
 from export_pipeline.portal.status import LOOK_AGAIN, Looking
+from export_pipeline.sizes import size
 from export_pipeline_tests.portal.conftest import Opening, Portal, texts
 
 
@@ -20,7 +23,28 @@ def test_freshness_storage_and_retention_are_shown(opening: Opening) -> None:
     portal.log_in()
     shown = texts(portal.get("/status"))
     assert f"{portal.yesterday} – {portal.yesterday} 40" in shown
+    assert "User profiles – 0B 0" in shown
+    assert "Last removal none yet" in shown
     assert "Raw events and quarantine 90 days" in shown
+
+
+def test_every_daily_export_storage_and_the_last_removal_are_shown(opening: Opening) -> None:
+    portal, now = opening(rows=True), utc_now()
+    day = date.fromisoformat(portal.yesterday)
+    made = export_day(
+        "ads", "csv", day, settings=portal.settings, store=portal.store, ledger=portal.ledger, now=now
+    )
+    values = {"startDate": portal.yesterday, "endDate": portal.yesterday}
+    job = request_export(portal.settings, portal.store, portal.ledger, values, now=now, created_by="portal")
+    done = run_job(portal.settings, portal.store, portal.ledger, job.id, 1)
+    portal.ledger.keeping.note_round({"dailyExports": {"rows": 7, "files": 2, "bytes": 5000}}, now)
+    portal.log_in()
+    shown = texts(portal.get("/status"))
+    assert f"Ads, CSV {portal.yesterday} {now:%Y-%m-%d}" in shown
+    assert f"{made.rows} {size(made.bytes)}" in shown
+    assert f"On-demand exports 1 {size(done.bytes or 0)}" in shown
+    assert "of the disk are free" in shown
+    assert "daily exports (7 rows, 2 files, 5.0kB)" in shown
 
 
 def test_rejected_lines_are_counted_by_reason_and_never_shown(
