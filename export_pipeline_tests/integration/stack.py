@@ -106,6 +106,23 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
             _end(process)
 
 
+@contextmanager
+def serving(home: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """The portal and the API of a stack, as a process; the address that ``serve`` says to open."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(variable(""))}
+    command = [sys.executable, "-m", "export_pipeline", "serve", "--port", "0"]
+    environment = {**inherited, **environ, variable("home"): str(home)}
+    with (
+        open(log_folder(home) / "serve.log", "wb") as log,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdout
+        try:
+            yield process.stdout.readline().removeprefix("Open ").strip()
+        finally:
+            _end(process)
+
+
 def log_folder(home: Path) -> Path:
     """Where the processes of a stack on ``home`` log: beside it, as what is in it belongs to the product."""
     return home.with_name(f"{home.name}-logs")
@@ -131,7 +148,7 @@ def _healthy(stack: Stack, processes: list[subprocess.Popen[bytes]]) -> bool:
     return bool(loaded) and all(loaded) and all(d["healthy"] for d in daemons if d["required"])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     process.send_signal(signal.SIGINT)
     try:
         process.wait(ENDING_SECONDS)
