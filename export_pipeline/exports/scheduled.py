@@ -90,6 +90,11 @@ def changed_day(schedule: Schedule, frequency: str) -> date:
     return undelivered + timedelta(days=1)
 
 
+def days_of(schedule: Schedule, day: date) -> tuple[date, date]:
+    """The first and the last day that the delivery of a day is of."""
+    return day - _step(schedule), day - timedelta(days=1)
+
+
 def next_run(settings: Settings, schedule: Schedule, now: datetime) -> datetime | None:
     """The next off-peak hour after ``now`` at which a delivery is due; None if the schedule is disabled."""
     if not schedule.enabled:
@@ -254,7 +259,7 @@ def _come(settings: Settings, schedule: Schedule, day: date, now: datetime) -> I
 
 def _delivery(schedule: Schedule, day: date, now: datetime) -> Delivery:
     late = day < first_day(schedule.frequency, now)
-    return Delivery(schedule, day, day - _step(schedule), day - timedelta(days=1), late)
+    return Delivery(schedule, day, *days_of(schedule, day), late)
 
 
 def _step(schedule: Schedule) -> timedelta:

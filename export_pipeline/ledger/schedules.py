@@ -256,6 +256,15 @@ class Schedules:
             found = connection.execute(select(jobs.c.created_by, jobs.c.id).where(jobs.c.number.in_(newest)))
             return {row.created_by: row.id for row in found}
 
+    def failed(self, schedule_ids: Collection[str]) -> dict[str, str]:
+        """The id of the newest export of each of some schedules whose newest one failed."""
+        newest = select(func.max(jobs.c.number)).where(jobs.c.created_by.in_(schedule_ids))
+        with reading(self._engine) as connection:
+            query = select(jobs.c.created_by, jobs.c.id).where(
+                jobs.c.number.in_(newest.group_by(jobs.c.created_by)), jobs.c.state == FAILED
+            )
+            return {row.created_by: row.id for row in connection.execute(query)}
+
     def cursors(self, schedule_id: str) -> tuple[str, ...]:
         """What the next increment of a schedule goes on from: the cursor of the last one; before the first
         those of its exports in full, newest first. None if it begins, or began anew."""

@@ -20,6 +20,7 @@ from export_pipeline.errors import ExportPipelineError
 from export_pipeline.outages import unreachable
 from export_pipeline.portal import (
     activity,
+    deliveries,
     exports,
     home,
     keys,
@@ -37,7 +38,7 @@ from export_pipeline.portal.held_totals import HeldTotals
 from export_pipeline.portal.pages import PREFIX, STATIC, error_page, to_login
 from export_pipeline.sizes import size
 
-MODULES = (login, home, exports, overview, privacy, schedules, webhooks, keys, status, activity)
+MODULES = (login, home, exports, overview, privacy, schedules, webhooks, deliveries, keys, status, activity)
 _LOG = logging.getLogger("export_pipeline.portal")
 
 

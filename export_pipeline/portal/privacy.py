@@ -106,7 +106,10 @@ def download(request: Request, job_id: str) -> Response:
 @router.post("/erasures/preview")
 def preview(request: Request, form: GivenForm) -> Response:
     """What erasing the people typed would remove, and the form that confirms it."""
-    return _preview(request, form)
+    answer = _preview(request, form)
+    if answer.status_code == 200:
+        note(request, "looked at what an erasure would remove")
+    return answer
 
 
 @router.post("/erasures")

@@ -1,5 +1,6 @@
 """Settings → Scheduled exports: exports that are made and delivered again and again."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -11,9 +12,8 @@ from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.recurring import change, create
 from export_pipeline.errors import ExportPipelineError, NotFound
-from export_pipeline.exports.scheduled import next_run, run_now
+from export_pipeline.exports.scheduled import days_of, first_day, next_run, run_now
 from export_pipeline.ingest import waiting_days
-from export_pipeline.ledger import Job
 from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.ledger.schedules import Schedule
 from export_pipeline.portal import export_form, once, saying, schedule_form
@@ -48,7 +48,7 @@ def show(request: Request, cursor: Cursor = None) -> Response:
     return page(
         request,
         "schedules.html",
-        schedules=[_told(request, schedule) for schedule in found],
+        schedules=_told(request, found),
         following=following,
         is_first=cursor is None,
         said=saying.take(request, _DONE),
@@ -184,7 +184,7 @@ def _page(
         request,
         "schedule.html",
         code,
-        **_told(request, found),
+        **_told(request, [found])[0],
         said=said,
         problem=problem,
         shown=shown,
@@ -192,23 +192,29 @@ def _page(
     )
 
 
-def _told(request: Request, schedule: Schedule) -> dict[str, Any]:
-    """A schedule with who gets it, its newest export and when the next is due."""
+def _told(request: Request, found: Sequence[Schedule]) -> list[dict[str, Any]]:
+    """Schedules, each with who gets it, its newest export and when the next is due."""
     here, now = deployment(request), utc_now()
-    endpoint = here.ledger.webhooks.get(schedule.webhook_id) if schedule.webhook_id else None
-    return {
-        "schedule": schedule,
-        "endpoint": endpoint,
-        "address": None if endpoint else here.ledger.schedules.address(schedule.id),
-        "last": _last(request, schedule),
-        "next_run": next_run(here.settings, schedule, now),
-    }
-
-
-def _last(request: Request, schedule: Schedule) -> Job | None:
-    ledger = deployment(request).ledger
-    last = ledger.schedules.last_exports([schedule.id]).get(schedule.id)
-    return ledger.jobs.get(last, utc_now()) if last else None
+    held, ids = here.ledger.schedules, [schedule.id for schedule in found]
+    last, failed = held.last_exports(ids), held.failed(ids)
+    told = []
+    for schedule in found:
+        endpoint = here.ledger.webhooks.get(schedule.webhook_id) if schedule.webhook_id else None
+        newest = first_day(schedule.frequency, now)
+        told.append(
+            {
+                "schedule": schedule,
+                "endpoint": endpoint,
+                "address": None if endpoint else held.address(schedule.id),
+                "last": here.ledger.jobs.get(last[schedule.id], now) if schedule.id in last else None,
+                "failed": failed.get(schedule.id),
+                "next_run": next_run(here.settings, schedule, now),
+                "next_days": days_of(schedule, schedule.next_day),
+                "is_due": schedule.enabled and schedule.next_day <= newest,
+                "newest_days": days_of(schedule, newest),
+            }
+        )
+    return told
 
 
 def _form(request: Request, form: Form, before: Schedule | None, code: int = 200) -> Response:

@@ -15,8 +15,10 @@ from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.errors import DamagedData, InvalidSetting, TransientError
 from export_pipeline.ingest import list_quarantined
 from export_pipeline.ledger.messages import FAILED, Attempt, Message
+from export_pipeline.operations.alerts import Alert
 from export_pipeline.operations.status import Status, status
 from export_pipeline.outages import unreachable
+from export_pipeline.portal.deliveries import path_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.pages import page
 from export_pipeline.store.tables import METRICS_TABLE, TABLE_OF
@@ -26,6 +28,15 @@ router = APIRouter(dependencies=[Depends(member)])
 LOOK_AGAIN = timedelta(seconds=15)
 """A look goes through every file there is; pages within this time show the same one."""
 _MOST_FAILED = 10
+_PLACES = {
+    "failed delivery": "/status#failed-title",
+    "disabled webhook": "/webhooks/{}",
+    "disabled schedule": "/schedules/{}",
+    "overdue delivery": "/schedules/{}",
+    "erasure": "/privacy/erasures/{}",
+    "quarantine": "/status#quarantine-title",
+}
+"""Where the portal has what an alert of a kind is about."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +86,19 @@ def show(request: Request) -> Response:
         "status.html",
         view=looking.view(here, now),
         failed=_failed(here),
+        delivery_path=path_of,
+        leads_to=_leads_to,
         oldest=oldest_kept_day(now, settings.raw_retention_days),
         kept=settings,
         dagster=settings.dagster_url.rstrip("/"),
         tables=TABLE_OF,
         metrics_table=METRICS_TABLE,
     )
+
+
+def _leads_to(alert: Alert) -> str:
+    """The place of the portal where something can be done about an alert; empty if there is none."""
+    return _PLACES.get(alert.kind, "").format(alert.subject)
 
 
 def _look(here: Deployment, now: datetime) -> View:

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,7 +11,6 @@ from starlette.responses import Response
 from export_pipeline import secrets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
-from export_pipeline.delivery import payloads
 from export_pipeline.delivery.endpoints import change, check_event, create
 from export_pipeline.delivery.outbox import Courier
 from export_pipeline.errors import ExportPipelineError, NotFound
@@ -50,7 +48,6 @@ _DONE = {
     "rotated": "The secret was rotated a moment ago; the new one was shown then.",
     "deleted": "The webhook and the log of its deliveries are deleted.",
     "gone": "The webhook was deleted before.",
-    "retried": "It is sent again in a moment.",
 }
 
 GivenForm = Annotated[Form, Depends(form_of)]
@@ -182,45 +179,6 @@ def delete(request: Request, webhook_id: str) -> Response:
         return _page(request, found, problem=error.message, code=code_of(error))
     note(request, "deleted a webhook", found.id)
     return saying.say_at(request, "/webhooks", "deleted")
-
-
-@router.get("/{webhook_id}/deliveries/{delivery_id}")
-def delivery(request: Request, webhook_id: str, delivery_id: str) -> Response:
-    """A delivery: what is sent, and every attempt with its answer."""
-    return _delivery(request, webhook_id, delivery_id, said=saying.take(request, _DONE))
-
-
-@router.post("/{webhook_id}/deliveries/{delivery_id}/retry")
-def retry(request: Request, webhook_id: str, delivery_id: str) -> Response:
-    """Make a delivery due now."""
-    ledger = deployment(request).ledger
-    try:
-        message = ledger.messages.retry(delivery_id, utc_now(), webhook_id)
-    except NotFound:
-        raise
-    except ExportPipelineError as error:
-        return _delivery(request, webhook_id, delivery_id, problem=error.message, code=code_of(error))
-    note(request, "retried a delivery", message.id)
-    return saying.say_at(request, f"/webhooks/{webhook_id}/deliveries/{message.id}", "retried")
-
-
-def _delivery(
-    request: Request, webhook_id: str, delivery_id: str, *, said: str = "", problem: str = "", code: int = 200
-) -> Response:
-    here = deployment(request)
-    message = here.ledger.messages.get(delivery_id, webhook_id)
-    payload = payloads.shown(here.settings, here.ledger, message, utc_now())
-    return page(
-        request,
-        "delivery.html",
-        code,
-        webhook=here.ledger.webhooks.get(webhook_id),
-        message=message,
-        attempts=here.ledger.messages.attempts([message.id])[message.id],
-        payload=json.dumps(payload, indent=2, ensure_ascii=False),
-        said=said,
-        problem=problem,
-    )
 
 
 def _page(

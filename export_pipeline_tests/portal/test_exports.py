@@ -137,6 +137,14 @@ def test_the_estimate_is_a_part_with_htmx_and_the_page_without(inside: Portal) -
     assert 'value="ads" checked' in without.text
 
 
+def test_days_without_events_are_said_before_they_are_exported(inside: Portal) -> None:
+    long_ago = str(date.fromisoformat(inside.yesterday) - timedelta(days=20))
+    answer = inside.post(
+        "/exports/estimate", "/exports", **fields(inside, startDate=long_ago, endDate=long_ago)
+    )
+    assert "No events of these days have landed" in texts(answer)
+
+
 def test_an_export_shows_its_files_and_a_command_that_downloads_them(inside: Portal) -> None:
     job = ask(inside)
     queued = inside.get(f"/exports/{job.id}")

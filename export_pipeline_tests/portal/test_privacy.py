@@ -57,6 +57,14 @@ def test_a_person_gets_their_data(inside: Portal) -> None:
     assert "no longer there: it held a person" in texts(inside.get(f"/privacy/access/{job_id}"))
 
 
+def test_that_nothing_is_held_of_a_person_is_said(inside: Portal) -> None:
+    job_id = ask_for(inside, "mistyped_id")
+    access = Access(inside.settings, inside.store, inside.ledger)
+    access.collect(job_id)
+    access.publish(job_id)
+    assert "Nothing is held under this id" in texts(inside.get(f"/privacy/access/{job_id}"))
+
+
 def test_going_back_and_typing_another_person_never_gives_the_data_of_the_first(inside: Portal) -> None:
     typed = ("typed_first", "typed_next")
     made = [ask_for(inside, who, once=ONCE) for who in typed]
@@ -79,6 +87,7 @@ def test_the_preview_says_what_would_go_and_changes_nothing(inside: Portal) -> N
     assert SCRIPT not in page.text
     assert re.search(rf"{PERSON} [1-9]\d* engagement_events", texts(page))
     assert inside.ledger.erasures.list()[2] == before
+    assert inside.ledger.audit.list(1)[0][0].action == "looked at what an erasure would remove"
     assert "No rows are held" in texts(inside.post("/privacy/erasures/preview", userIds="nobody_here"))
 
 

@@ -321,10 +321,15 @@ def test_run_now_goes_on_to_the_export(inside: Portal) -> None:
         return
     assert re.fullmatch(rf"/portal/exports/exp_daily_\d{{8}}_{made}", answer.headers["location"])
     assert "queued" in texts(inside.client.get(answer.headers["location"]))
+    assert f"makes {inside.yesterday} and delivers it" in texts(inside.get(f"/schedules/{made}"))
     again = inside.post(f"/schedules/{made}/run")
     assert again.status_code == 409
     assert "is queued" in texts(again)
-    assert utc_now() - inside.ledger.schedules.get(made).created_at < timedelta(minutes=1)
+    job_id = answer.headers["location"].rpartition("/")[2]
+    inside.ledger.jobs.start(job_id, 1, utc_now())
+    inside.ledger.jobs.fail(job_id, "INTERNAL_ERROR", "it broke", utc_now(), attempt=1)
+    for path in ("/schedules", f"/schedules/{made}"):
+        assert "newest failed" in texts(inside.get(path)), path
 
 
 def test_a_page_with_a_secret_is_loaded_again_without_it_and_makes_no_other(inside: Portal) -> None:

@@ -10,6 +10,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.exports import export_day
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.ingest import ingest_landing
+from export_pipeline.ledger.attempts import Outcome
 from export_pipeline.ledger.messages import EXPORT_READY, NewMessage
 from export_pipeline.ledger.tables import messages
 from export_pipeline.portal import status
@@ -69,7 +70,8 @@ def test_links_lead_to_the_dagster_ui_where_there_is_one(opening: Opening) -> No
     assert 'href="https://dagster.example.com/runs"' in page
 
 
-def test_failed_deliveries_are_shown_with_the_reason(inside: Portal) -> None:
+def test_failed_deliveries_are_shown_with_the_reason(inside: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "LOOK_AGAIN", timedelta())
     now, ledger = utc_now(), inside.ledger
     webhook = ledger.webhooks.create("https://hooks.example.com/x", [EXPORT_READY], "", now)[0]
     (sent,) = ledger.messages.send_all([NewMessage(EXPORT_READY, {}, webhook.id)], now)
@@ -79,6 +81,26 @@ def test_failed_deliveries_are_shown_with_the_reason(inside: Portal) -> None:
     page = inside.get("/status").text
     assert webhook.id in page
     assert "&lt;b&gt;no&lt;/b&gt; answer" in page
+    assert f'href="/portal/webhooks/{webhook.id}/deliveries/{sent}"' in page
+    assert 'href="/portal/status#failed-title"' in page
+
+
+def test_a_failed_mail_is_looked_at_and_sent_again(opening: Opening) -> None:
+    portal, now = opening(), utc_now()
+    assert portal.ledger.messages.tell({"a": "something"}, "operator@example.com", now, timedelta())
+    [claimed] = portal.ledger.attempts.turn([], now, 1, {}, 1)[0]
+    refused = Outcome(claimed, False, now, 5, 550, "", "the mail server refused it")
+    portal.ledger.attempts.turn([refused], now, 0, {}, 0)
+    portal.log_in()
+    mail = f"/mails/{claimed.message.id}"
+    assert f'href="/portal{mail}"' in portal.get("/status").text
+    shown = texts(portal.get(mail))
+    assert "operator@example.com" in shown
+    assert "the mail server refused it" in shown
+    again = portal.client.get(portal.post(f"{mail}/retry").headers["location"])
+    assert "It is sent again in a moment" in texts(again)
+    assert 'hx-trigger="every 2s"' in again.text
+    assert portal.ledger.messages.get(claimed.message.id).state == "pending"
 
 
 def test_one_look_serves_the_pages_of_some_seconds(inside: Portal) -> None:

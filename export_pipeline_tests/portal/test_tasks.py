@@ -223,6 +223,8 @@ def test_a_webhook_is_changed_disabled_and_deleted(person: Mouse, portal: Portal
     person.press_named("Save")
     expect(person.page.get_by_role("heading", name="Ours")).to_be_visible()
     person.press_named("Disable")
+    person.look()
+    person.press_named("Disable it")
     expect(person.page.get_by_role("status")).to_contain_text("It is disabled")
     person.look()
     held = portal.ledger.webhooks.get(made)

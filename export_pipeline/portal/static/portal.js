@@ -23,10 +23,14 @@ document.addEventListener("click", async (event) => {
 // A form that is sent twice by a double click is sent once.
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.sent) event.preventDefault();
-  else if (event.target.method === "post") event.target.dataset.sent = "yes";
+  else if (event.target.method === "post") {
+    event.target.dataset.sent = "yes";
+    event.submitter?.setAttribute("aria-busy", "true");
+  }
 });
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
+  for (const button of document.querySelectorAll("button[aria-busy]")) button.removeAttribute("aria-busy");
 });
 
 // What refreshes itself says when it cannot.
