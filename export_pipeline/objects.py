@@ -47,6 +47,7 @@ _ATTEMPTS, ROUNDS = 3, 3
 """How often a request is sent before it has failed, and how often that is done again: a store that is gone is
 told within seconds, which somebody who waits bears; a run is tried again as a whole."""
 _CONNECT_SECONDS = 5
+_LABEL_NAMES = 3
 
 # Told by its name, as not everybody has a bucket.
 fsspec.register_implementation("s3", "export_pipeline.s3_filesystem.PatientFileSystem", clobber=True)
@@ -359,6 +360,11 @@ def relative(path: AnyPath, folder: AnyPath) -> str:
 def holds_rows(folder: UPath) -> bool:
     """Whether there is a Parquet file below ``folder``."""
     return any(path.suffix == ".parquet" for path, _, _ in files_below(folder))
+
+
+def label(path: AnyPath) -> str:
+    """The end of ``path``, by which whoever runs the deployment finds it; where it lies is told to nobody."""
+    return "/".join(path.as_posix().split("/")[-_LABEL_NAMES:])
 
 
 def for_arrow(path: UPath) -> "str | pa.NativeFile":

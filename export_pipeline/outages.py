@@ -15,7 +15,6 @@ _REFUSED = (
     "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
     "AllAccessDisabled", "AccountProblem", "403", "Forbidden",
 )  # fmt: skip
-_UNREACHABLE = "data cannot be reached at the moment; try again later, or tell the operator"
 _RETRY = "the object store does not answer as it should; nothing is lost, try again"
 
 
@@ -36,13 +35,6 @@ def answering() -> Iterator[None]:
         if meant is None:
             raise
         raise meant from None
-
-
-def unreachable(error: Exception) -> TransientError:
-    """What who asks from outside is told of an outage; any other error is raised: it is a defect."""
-    if explained(error) is None:
-        raise error
-    return TransientError(_UNREACHABLE)
 
 
 def is_gone(error: BaseException) -> bool:

@@ -6,7 +6,6 @@ the code, as its text may quote what somebody sent.
 
 import logging
 import time
-import traceback
 import uuid
 
 from starlette.datastructures import MutableHeaders
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from export_pipeline.api.envelopes import refusal
 from export_pipeline.api.metrics import Metrics
 from export_pipeline.errors import ExportPipelineError
+from export_pipeline.failures import defect
 
 ACCESS = logging.getLogger("export_pipeline.access")
 DEFECTS = logging.getLogger("export_pipeline.api")
@@ -57,15 +57,14 @@ class Access:
         try:
             await self._app(scope, receive, sending)
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            told = f"{type(error).__name__} in {place.name}, {place.filename}:{place.lineno}"
+            told = defect(error)
             DEFECTS.error("%s %s", state["request_id"], told)
             if status:
                 raise Broken(told) from None
-            defect = ExportPipelineError(
+            unexpected = ExportPipelineError(
                 "an unexpected error; the server's log has more under the request id"
             )
-            await refusal(Request(scope), defect)(scope, receive, sending)
+            await refusal(Request(scope), unexpected)(scope, receive, sending)
         finally:
             route = _route(scope)
             seconds = time.perf_counter() - began

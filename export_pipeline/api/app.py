@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
@@ -20,10 +17,9 @@ from export_pipeline.api.envelopes import refusal
 from export_pipeline.api.metrics import Metrics
 from export_pipeline.api.page import page
 from export_pipeline.api.rates import RateLimiter
-from export_pipeline.databases import BUSY
-from export_pipeline.errors import ExportPipelineError, InvalidRequest, NotFound, TransientError
+from export_pipeline.errors import InvalidRequest, NotFound
+from export_pipeline.failures import FAILURES, answer_to
 from export_pipeline.ledger import Ledger
-from export_pipeline.outages import unreachable
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
@@ -50,13 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router)
     app.add_middleware(BodyLimit, most=settings.body_bytes)
     app.add_middleware(Access, metrics=metrics)
-    app.add_exception_handler(ExportPipelineError, _told)
+    for kind in FAILURES:
+        app.add_exception_handler(kind, _told)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _unrouted)
-    app.add_exception_handler(OperationalError, _busy)
-    app.add_exception_handler(PoolTimeout, _busy)
-    app.add_exception_handler(OSError, _stored)
-    app.add_exception_handler(BotoCoreError, _stored)
     app.add_route("/docs", lambda _: HTMLResponse(page(app.openapi())), include_in_schema=False)
     described = app.openapi
     app.openapi = lambda: _document(described())  # type: ignore[method-assign]
@@ -64,8 +57,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _told(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ExportPipelineError)
-    return refusal(request, error)
+    told = answer_to(error)
+    if told is None:
+        raise error
+    return refusal(request, told)
 
 
 def _malformed(request: Request, error: Exception) -> Response:
@@ -89,14 +84,6 @@ def _unrouted(request: Request, error: Exception) -> Response:
         response.headers["Allow"] = (error.headers or {}).get("Allow", "")
         return response
     return refusal(request, NotFound("there is no such path; /docs lists them"))
-
-
-def _busy(request: Request, _: Exception) -> Response:
-    return refusal(request, TransientError(BUSY))
-
-
-def _stored(request: Request, error: Exception) -> Response:
-    return refusal(request, unreachable(error))
 
 
 def _document(document: dict[str, Any]) -> dict[str, Any]:

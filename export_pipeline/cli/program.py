@@ -4,7 +4,6 @@ Exit code 0 is success, 2 a wrong call, 1 a failure; an error is one line on sta
 """
 
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -71,24 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _in_words(error: Exception) -> str:
+    # Its libraries take long to load, which a command that succeeds would wait for in vain.
+    from export_pipeline.failures import defect, meaning
+
+    if meant := meaning(error):
+        return meant.message
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} cannot be used: {error.strerror}"
-    if type(error).__module__ == "sqlalchemy.exc":
-        from sqlalchemy.exc import OperationalError
-        from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-        from export_pipeline.databases import BUSY
-
-        if isinstance(error, OperationalError | PoolTimeout):
-            return BUSY
-    if "botocore" in sys.modules:
-        from export_pipeline.outages import explained
-
-        if meant := explained(error):
-            return meant.message
-    # Its text may quote a row, and rows hold user ids.
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"unexpected {type(error).__name__} in {place.name}, line {place.lineno}; this is a defect"
+    return f"unexpected {defect(error)}; this is a defect"
 
 
 def _tell(message: str) -> None:

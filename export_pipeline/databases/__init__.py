@@ -12,8 +12,6 @@ from sqlalchemy import Connection, Engine
 from export_pipeline.databases import embedded, postgres
 from export_pipeline.settings import Settings
 
-BUSY = "the database is locked by others or cannot be reached; try again"
-"""What is told of an ``OperationalError``, whose own text is for nobody."""
 LEDGER, CATALOG = "ledger", "catalog"
 SCHEMAS = {LEDGER: "export_pipeline", CATALOG: "export_pipeline_catalog"}
 """Where PostgreSQL holds the tables of each."""
@@ -41,6 +39,7 @@ def opening(settings: Settings, name: str) -> Iterator[None]:
         DamagedData: if it is lost or empty while the store holds rows, as going on without it would lose or
             double them; or if it is no database, or may not be used.
         TransientError: if it cannot be reached, or others kept it locked for too long.
+        StorageFull: if there is no room for it.
     """
     found = (
         postgres.opening(SCHEMAS[name], settings)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from export_pipeline import objects
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.settings import Settings
+from export_pipeline.storage_full import is_full, no_room
 
 BUSY_SECONDS = 30
 LOOK = {"read_only": True}
@@ -57,11 +58,13 @@ def opening(path: Path, settings: Settings) -> Iterator[None]:
         raise DamagedData(f"{path.name} is missing or empty while the store holds rows; restore it")
     try:
         yield
-    except OperationalError as error:
+    except DatabaseError as error:
+        if is_full(error):
+            raise no_room(f"write {path.name}") from None
         if "locked" in str(error.orig):
             raise TransientError(f"{path.name} is locked by others; try again") from None
-        raise DamagedData(f"{path.name} cannot be opened: {error.orig}") from None
-    except DatabaseError as error:
+        if isinstance(error, OperationalError):
+            raise DamagedData(f"{path.name} cannot be opened: {error.orig}") from None
         raise DamagedData(f"{path.name} cannot be used: {error.orig}; restore it") from None
 
 

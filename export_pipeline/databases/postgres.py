@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from export_pipeline import objects
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.settings import Settings
+from export_pipeline.storage_full import is_full, no_room
 
 CONNECT_SECONDS = 10
 BUSY_SECONDS = 30
@@ -108,6 +109,8 @@ def opening(schema: str, settings: Settings) -> Iterator[None]:
 
 def told(error: DBAPIError) -> NoReturn:
     """Raise what an error of the driver means for whoever opens the database."""
+    if is_full(error):
+        raise no_room("write in the database") from None
     # What comes after the first line are hints and values.
     reason = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
     if isinstance(error, OperationalError | InterfaceError):

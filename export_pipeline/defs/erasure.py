@@ -11,14 +11,12 @@ from pathlib import PurePosixPath
 import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from pydantic import Field
-from sqlalchemy.exc import OperationalError
 
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.exports import materialization
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import tries
-from export_pipeline.errors import TransientError
 from export_pipeline.exports import live_daily
 from export_pipeline.ledger.erasures import MAX_ATTEMPTS, PROCESSING
 from export_pipeline.locks import is_held
@@ -71,7 +69,7 @@ def _op(name: str) -> dg.OpDefinition:
             lambda: take_step(
                 deployment.settings, deployment.store, deployment.ledger, request_id, name, utc_now()
             ),
-            again=(TransientError, OperationalError),
+            again=True,
         )
         if name == "rewrite_exports":
             _tell_of_days(context, deployment, request_id)

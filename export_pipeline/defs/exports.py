@@ -8,15 +8,16 @@ import dagster as dg
 
 from export_pipeline.days import MAX_RANGE_DAYS, utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
-from export_pipeline.defs.failures import in_words, told_in_words
+from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.partitions import daily
-from export_pipeline.errors import DamagedData, TransientError
+from export_pipeline.errors import DamagedData
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
 from export_pipeline.exports import DailyExport, export_days, preview
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import Replaces
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.exports.volume import DAYS_BEFORE, volume_warning
+from export_pipeline.failures import in_words, may_pass
 from export_pipeline.ingest import waiting_days
 from export_pipeline.ledger import DayState
 from export_pipeline.operations.restatement import Stale, stale_exports
@@ -115,8 +116,7 @@ def _materialize(
         yield from _recorded(data_type, format_, made)
         raise
 
-    transient = any(isinstance(error, TransientError) for error in failed.values())
-    if transient and context.retry_number + 1 < TRIES:
+    if any(map(may_pass, failed.values())) and context.retry_number + 1 < TRIES:
         # The days that are made already are found as they are by the next try.
         raise dg.RetryRequested(max_retries=TRIES - 1, seconds_to_wait=PAUSE_SECONDS)
 

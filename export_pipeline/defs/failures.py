@@ -1,44 +1,26 @@
 """How failures are told: in one sentence, without a trace of the data, by every run and by a sensor."""
 
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
-from sqlalchemy.exc import OperationalError
 
-from export_pipeline.databases import BUSY
 from export_pipeline.defs.partitions import days_of
-from export_pipeline.errors import ExportPipelineError, TransientError
-from export_pipeline.outages import explained
+from export_pipeline.failures import in_words, may_pass
 
 T = TypeVar("T")
 
 
-def in_words(error: Exception) -> str:
-    """What went wrong. Only our own errors are known to hold no ids; of others, the type and the place."""
-    if isinstance(error, ExportPipelineError):
-        return f"{error.code}: {error.message}"
-    if isinstance(error, OperationalError):
-        return f"{TransientError.code}: {BUSY}"
-    if meant := explained(error):
-        return f"{meant.code}: {meant.message}"
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    file = Path(place.filename).name
-    return f"INTERNAL_ERROR: {type(error).__name__} in {place.name}, line {place.lineno} of {file}"
-
-
-def told_in_words(work: Callable[[], T], again: tuple[type[Exception], ...] = ()) -> T:
+def told_in_words(work: Callable[[], T], *, again: bool = False) -> T:
     """The result of ``work``; any exception of it becomes a Dagster failure whose text is ``in_words``.
 
     Args:
-        again: what a retry policy may try once more.
+        again: a retry policy may try once more what may pass.
     """
     try:
         return work()
     except Exception as error:
-        failure = dg.Failure(in_words(error), allow_retries=isinstance(explained(error) or error, again))
+        failure = dg.Failure(in_words(error), allow_retries=again and may_pass(error))
     # Raised out here, the failure does not carry the exception, whose text may quote a row.
     raise failure
 

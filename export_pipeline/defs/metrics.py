@@ -7,13 +7,13 @@ import dagster as dg
 
 from export_pipeline.days import MAX_RANGE_DAYS, days_between, utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
-from export_pipeline.defs.failures import in_words, told_in_words
+from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG, daily
-from export_pipeline.errors import TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import KEYS, METRICS
 from export_pipeline.exports.due import stretches
+from export_pipeline.failures import in_words, may_pass
 from export_pipeline.ingest import waiting_days
 from export_pipeline.retention.charts import Panel, image, svg
 from export_pipeline.retention.metrics import (
@@ -102,10 +102,7 @@ def _materialize(context: dg.AssetExecutionContext, deployment: Deployment) -> E
         except Exception as error:
             failed[day] = error
             context.log.error(f"{day}: {in_words(error)}")
-    if (
-        any(isinstance(error, TransientError) for error in failed.values())
-        and context.retry_number + 1 < TRIES
-    ):
+    if any(map(may_pass, failed.values())) and context.retry_number + 1 < TRIES:
         raise dg.RetryRequested(max_retries=TRIES - 1, seconds_to_wait=PAUSE_SECONDS)
     shown = told_in_words(lambda: {day: _metadata(deployment.store, made[day]) for day in made})
     if not failed:

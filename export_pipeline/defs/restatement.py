@@ -11,13 +11,14 @@ from pydantic import Field
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.exports import UP_TO_DATE, export_key, replaced, staleness
-from export_pipeline.defs.failures import in_words, told_in_words
+from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG
 from export_pipeline.defs.schedule import JOB, RETRY_AFTER, resting_days
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.due import stretches
 from export_pipeline.exports.request import FORMATS
+from export_pipeline.failures import in_words
 from export_pipeline.ingest import waiting_days
 from export_pipeline.operations.delivered import restate, stale_deliveries
 from export_pipeline.operations.restatement import Stale, stale_exports

@@ -1,16 +1,16 @@
 """The landing directory the sample fills: folders, names of files, lines that wait for their day."""
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from export_pipeline.errors import InvalidRequest, StorageFull
+from export_pipeline.errors import InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.files import write_atomically
 from export_pipeline.gzip_member import member
+from export_pipeline.storage_full import is_full, no_room
 
 FILE_LINES = 200_000
 _PREFIX = "sample-"
@@ -32,8 +32,8 @@ def write(folder: Path, file_name: str, content: Any, compressed: bool) -> None:
     try:
         write_atomically(folder / file_name, content)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"no room is left for {folder / file_name}") from error
+        if is_full(error):
+            raise no_room(f"write {folder.name}/{file_name}") from error
         raise
 
 

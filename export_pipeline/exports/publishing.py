@@ -6,7 +6,6 @@ Owns scratch directories (held by a lock that dies with the process, so that wha
 known and swept), what was left at a final name without a manifest, and what a failed write means.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -17,19 +16,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from export_pipeline import locks, objects
-from export_pipeline.errors import Conflict, StorageFull, TransientError
+from export_pipeline.errors import Conflict, TransientError
 from export_pipeline.exports.layout import MANIFEST, PIECES, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.files import flush, to_json
 from export_pipeline.objects import AnyPath, is_remote, local
 from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
+from export_pipeline.storage_full import needing_room
 
 HOLDERS = "holders"
 """The group of those who hold copies of rows that are not published: an erasure waits for who was in it
 before. Join it before you look which rows there are."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCK = ".lock"
 _DAILY_DEPTH, _JOB_DEPTH = 5, 2
 
@@ -211,7 +210,9 @@ class _Prefix(Making):
         try:
             objects.write(path, written, absent=True)
         except FileExistsError:
-            raise TransientError(f"{self.final} was published by another meanwhile; try again") from None
+            raise TransientError(
+                f"{objects.label(self.final)} was published by another meanwhile; try again"
+            ) from None
 
     def _check_untouched(self) -> None:
         wanted = {file.name: file.bytes for file in self._manifest.files}
@@ -219,17 +220,12 @@ class _Prefix(Making):
             wanted |= {name: len(content) for name, content in descriptions(data_type).items()}
         found = objects.files_below(self.final)
         if {objects.relative(path, self.final): size for path, size, _ in found} != wanted:
-            raise TransientError(f"others wrote to {self.final} while it was made; try again")
+            raise TransientError(f"others wrote to {objects.label(self.final)} while it was made; try again")
 
 
 @contextmanager
 def room(folder: AnyPath) -> Iterator[None]:
     """Turn the lack of room while writing below ``folder`` into ``StorageFull``, and an object store that
     does not answer into what ``answering`` says."""
-    try:
-        with answering():
-            yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StorageFull(f"no room is left to write in {folder}; free some and try again") from error
-        raise
+    with needing_room(objects.label(folder)), answering():
+        yield

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -16,13 +15,14 @@ from upath import UPath
 
 from export_pipeline import objects
 from export_pipeline.days import midnight
-from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
+from export_pipeline.errors import DamagedData, ExportPipelineError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import encoding
 from export_pipeline.exports.encoding import Lines, Rows
 from export_pipeline.exports.request import Filters, Format
 from export_pipeline.outages import answering, explained
 from export_pipeline.sql import parquet
+from export_pipeline.storage_full import is_full, no_room
 
 _MEMORY = "384MB"
 """Bound of a connection. Below it a sort gives pages back and faults them in: a fifth of all time."""
@@ -151,8 +151,8 @@ def reading(scan: Scan) -> Iterator[duckdb.DuckDBPyConnection]:
         _local.held = None
         if outage := explained(error):
             raise outage from None
-        if "No space left" in str(error) or "max_temp_directory_size" in str(error):
-            raise StorageFull(f"no room is left in {Path(scan.spill).name} to sort {scan.day}") from None
+        if is_full(error):
+            raise no_room(f"sort the {scan.data_type} of {scan.day}") from None
         for path in scan.files:
             _check_readable(path)
         # DuckDB's own text can quote values of rows, which no exception may show.
@@ -172,4 +172,6 @@ def _check_readable(path: UPath) -> None:
     except (duckdb.Error, OSError) as error:
         if outage := explained(error):
             raise outage from None
-        raise DamagedData(f"store file {path} cannot be read; it is not what was written") from None
+        raise DamagedData(
+            f"store file {objects.label(path)} cannot be read; it is not what was written"
+        ) from None

@@ -12,20 +12,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from sqlalchemy.exc import OperationalError
 from upath import UPath
 
 from export_pipeline import locks, objects
 from export_pipeline.days import utc_now
 from export_pipeline.errors import (
     Conflict,
-    DamagedData,
-    ExportPipelineError,
-    InvalidRequest,
     NotFound,
-    OutsideRetention,
-    StorageFull,
-    TransientError,
 )
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.estimates import MOST_AT_ONCE, estimate
@@ -36,6 +29,7 @@ from export_pipeline.exports.ondemand import kept_days
 from export_pipeline.exports.onefile import one_file_bytes
 from export_pipeline.exports.publishing import Making, room, scratch, sweep
 from export_pipeline.exports.request import ExportRequest, parse_request
+from export_pipeline.failures import EXPORT, may_pass, verdict
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger, NewJob
 from export_pipeline.ledger.jobs import CANCELLED, EXPORTS, FAILED, MAX_ATTEMPTS, OPEN, SCHEDULED
@@ -193,12 +187,9 @@ def run_job(
             done = work.complete(manifest)
         except Conflict:
             return ledger.jobs.get(job_id, clock())
-        except (TransientError, OperationalError) as error:
-            if attempt >= MAX_ATTEMPTS:
-                work.fail(error)
-            raise
         except Exception as error:
-            work.fail(error)
+            if attempt >= MAX_ATTEMPTS or not may_pass(error):
+                work.fail(error)
             raise
         reach(settings, "job.completed")
         return done
@@ -282,7 +273,7 @@ class _Work:
 
     def fail(self, error: Exception) -> None:
         """End the job with what ``error`` means to its user, unless it is not this attempt's any more."""
-        code, message = explained(error)
+        code, message = verdict(error, EXPORT)
         with suppress(Conflict):
             self._ledger.jobs.fail(self._job.id, code, message, self._clock(), attempt=self._job.attempt)
 
@@ -294,21 +285,6 @@ class _Work:
     def _note(self) -> None:
         self._noted = time.monotonic()
         self._told(self._ledger.jobs.progress(self._job.id, self._job.attempt, self._rows, self._clock()))
-
-
-def explained(error: Exception) -> tuple[str, str]:
-    """The code and the words in which a user is told of a failure; neither paths nor rows are in them."""
-    if isinstance(error, InvalidRequest | OutsideRetention):
-        return error.code, error.message
-    if isinstance(error, StorageFull):
-        return error.code, "no room was left to write the export; the operator has to free some"
-    if isinstance(error, DamagedData):
-        return error.code, "stored data of the days asked for is damaged; the operator has to repair it"
-    if isinstance(error, OperationalError):
-        return TransientError.code, "the ledger was locked for too long; ask for the export again"
-    if isinstance(error, ExportPipelineError):
-        return error.code, error.message
-    return "INTERNAL_ERROR", "the export failed by a defect; the operator finds the place in the log"
 
 
 def clear(settings: Settings, ledger: Ledger, now: datetime) -> None:

@@ -22,7 +22,6 @@ from export_pipeline.ingest.landing import WaitingFile
 from export_pipeline.ingest.lines import Chunk, LineReader
 from export_pipeline.ingest.quarantine import Quarantined
 from export_pipeline.ingest.report import Report
-from export_pipeline.ingest.space import needing_space
 from export_pipeline.ingest.staging import Staging
 from export_pipeline.ingest.targets import validation_of
 from export_pipeline.ledger import Batch, Counts, Ledger
@@ -31,6 +30,7 @@ from export_pipeline.objects import remove_file
 from export_pipeline.outages import answering
 from export_pipeline.ranges import Changed
 from export_pipeline.settings import Settings
+from export_pipeline.storage_full import needing_room
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
 
@@ -219,7 +219,7 @@ def exclusively(
         DamagedData: at the end, if files of a target could not be read; the other targets are done by then.
         StorageFull: if no room is left, in here or in the block.
     """
-    with answering(), needing_space(settings.root), ledger.lock(LOCK):
+    with answering(), needing_room("the state root", "run ingest again, it loses nothing"), ledger.lock(LOCK):
         run = Ingest(settings, store, ledger, read)
         run.recover(now)
         yield run

@@ -19,8 +19,9 @@ from export_pipeline.errors import DamagedData
 from export_pipeline.files import flush
 from export_pipeline.ingest import claims
 from export_pipeline.ingest.targets import TARGETS
-from export_pipeline.objects import AnyPath, is_remote, local
+from export_pipeline.objects import AnyPath, is_remote, label, local
 from export_pipeline.settings import Settings
+from export_pipeline.storage_full import is_full
 
 _TAKEN, _STORED = ".taken-", ".stored-"
 
@@ -107,8 +108,11 @@ def claim(settings: Settings, target: str, batch_id: str, names: Sequence[str]) 
         flush(claimed)
         flush(place)
     except OSError as error:
+        if is_full(error):
+            raise
         raise DamagedData(
-            f"{place} cannot be written: {error.strerror}; ingest must be able to move and remove its files"
+            f"{label(place)} cannot be written: {error.strerror}; "
+            "ingest must be able to move and remove its files"
         ) from None
     return claimed_files(settings, target, batch_id)
 

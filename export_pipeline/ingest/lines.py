@@ -19,7 +19,7 @@ from isal import isal_zlib
 
 from export_pipeline.errors import DamagedData
 from export_pipeline.ingest.landing import WaitingFile
-from export_pipeline.objects import is_remote, reading
+from export_pipeline.objects import is_remote, label, reading
 from export_pipeline.outages import answering
 from export_pipeline.ranges import Changed
 
@@ -120,7 +120,8 @@ class LineReader:
                 if is_remote(path):
                     raise Changed(f"{path.name} is not there any more") from None
                 raise DamagedData(
-                    f"{path} cannot be read: {error.strerror or error}; make it readable or move it away"
+                    f"{label(path)} cannot be read: {error.strerror or error}; "
+                    "make it readable or move it away"
                 ) from None
         if self._buffer or self._unreadable or self._bytes_read:
             yield self._emit(len(self._buffer))

@@ -19,7 +19,7 @@ from upath import UPath
 from export_pipeline.errors import DamagedData, InvalidRequest
 from export_pipeline.ingest.lines import DAMAGED_GZIP, LINES, TOO_LONG, Chunk, Unreadable
 from export_pipeline.ledger import Batch
-from export_pipeline.objects import files_below, for_arrow, remove_file, replacing
+from export_pipeline.objects import files_below, for_arrow, label, remove_file, replacing
 from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 
@@ -192,4 +192,4 @@ def _parts(path: UPath, columns: list[str]) -> Iterator[pa.Table]:
             for part in range(file.num_row_groups):
                 yield file.read_row_group(part, columns)
     except (pa.ArrowInvalid, OSError):
-        raise DamagedData(f"{path} cannot be read; it is a quarantine file that was damaged") from None
+        raise DamagedData(f"{label(path)} cannot be read; it is a quarantine file that was damaged") from None

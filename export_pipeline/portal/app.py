@@ -2,22 +2,16 @@
 page."""
 
 import logging
-import traceback
 
-from botocore.exceptions import BotoCoreError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from export_pipeline.api.envelopes import STATUS_OF, request_id
 from export_pipeline.api.rates import RateLimiter
-from export_pipeline.databases import BUSY
-from export_pipeline.errors import ExportPipelineError
-from export_pipeline.outages import unreachable
+from export_pipeline.failures import FAILURES, answer_to, defect
 from export_pipeline.portal import (
     activity,
     deliveries,
@@ -56,13 +50,10 @@ def attach(api: FastAPI) -> FastAPI:
     portal.add_middleware(Headers, failed=_failed, is_secure=is_secure)
     portal.add_exception_handler(LoginNeeded, _login_needed)
     portal.add_exception_handler(TooLong, _too_long)
-    portal.add_exception_handler(ExportPipelineError, _told)
+    for kind in FAILURES:
+        portal.add_exception_handler(kind, _told)
     portal.add_exception_handler(RequestValidationError, _malformed)
     portal.add_exception_handler(HTTPException, _unrouted)
-    portal.add_exception_handler(OperationalError, _busy)
-    portal.add_exception_handler(PoolTimeout, _busy)
-    portal.add_exception_handler(OSError, _stored)
-    portal.add_exception_handler(BotoCoreError, _stored)
     api.mount(PREFIX, portal)
     api.state.tells_too_long = f"{PREFIX}/"
     api.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", 307), include_in_schema=False)
@@ -86,8 +77,10 @@ def _too_long(request: Request, error: Exception) -> Response:
 
 
 def _told(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ExportPipelineError)
-    return error_page(request, STATUS_OF.get(error.code, 500), error.message)
+    told = answer_to(error)
+    if told is None:
+        raise error
+    return error_page(request, STATUS_OF.get(told.code, 500), told.message)
 
 
 def _malformed(request: Request, _: Exception) -> Response:
@@ -105,22 +98,6 @@ def _unrouted(request: Request, error: Exception) -> Response:
     return error_page(request, 404, "There is no such page.")
 
 
-def _busy(request: Request, _: Exception) -> Response:
-    return error_page(request, 503, BUSY)
-
-
-def _stored(request: Request, error: Exception) -> Response:
-    return error_page(request, 503, unreachable(error).message)
-
-
 def _failed(request: Request, error: Exception) -> Response:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    _LOG.error(
-        "%s %s in %s, %s:%d",
-        request_id(request),
-        type(error).__name__,
-        place.name,
-        place.filename,
-        place.lineno,
-    )
+    _LOG.error("%s %s", request_id(request), defect(error))
     return error_page(request, 500, "This is a defect; the server's log has more under the request id.")

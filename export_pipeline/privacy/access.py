@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
-
 from export_pipeline import locks
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Conflict, TransientError
@@ -20,7 +18,8 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.archives import FOLDER, read_manifest
 from export_pipeline.exports.making import PUBLISHING, Waiting
 from export_pipeline.exports.publishing import room
-from export_pipeline.exports.service import explained, lock_name
+from export_pipeline.exports.service import lock_name
+from export_pipeline.failures import EXPORT, may_pass, verdict
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING, USER, new_id
@@ -210,9 +209,8 @@ class Access:
             raise
         except Exception as error:
             shutil.rmtree(made_in(self._settings, job.id), ignore_errors=True)
-            may_pass = isinstance(error, TransientError | OperationalError)
-            if not may_pass or job.attempt >= MAX_ATTEMPTS:
-                code, message = explained(error)
+            if job.attempt >= MAX_ATTEMPTS or not may_pass(error):
+                code, message = verdict(error, EXPORT)
                 with suppress(Conflict):
                     self._ledger.jobs.fail(job.id, code, message, self._clock(), attempt=job.attempt)
             raise

@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from sqlalchemy.exc import OperationalError
-
 from export_pipeline.days import utc_now
-from export_pipeline.errors import Conflict, ExportPipelineError, NotFound, TransientError
+from export_pipeline.errors import Conflict, ExportPipelineError, NotFound
 from export_pipeline.exports.publishing import room
-from export_pipeline.exports.service import explained
+from export_pipeline.failures import ERASURE, may_pass, verdict
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Erasure, Ledger
 from export_pipeline.ledger.erasures import COMPLETE
@@ -82,7 +80,7 @@ def erase_now(
                     told(done, len(STEPS))
                 try:
                     _take(settings, store, ledger, waiting[0].id, name, clock())
-                except (TransientError, OperationalError) as error:
+                except Exception as error:
                     give_up(ledger, waiting[0].id, error, clock())
                     raise
             if ledger.erasures.get(waiting[0].id).state != COMPLETE:
@@ -97,10 +95,9 @@ def _take(
     try:
         with answering(), room(settings.root):
             return STEPS[name](settings, store, ledger, request_id, now)
-    except (TransientError, OperationalError):
-        raise
     except Exception as error:
-        give_up(ledger, request_id, error, now)
+        if not may_pass(error):
+            give_up(ledger, request_id, error, now)
         raise
 
 
@@ -108,11 +105,4 @@ def give_up(ledger: Ledger, request_id: str, error: Exception, now: datetime) ->
     """End the requests of a pass as failed; a request that is complete stays so."""
     with suppress(NotFound, Conflict):
         request = ledger.erasures.get(request_id)
-        ledger.erasures.fail(request.pass_id or request.id, *told_of(error), now)
-
-
-def told_of(error: Exception) -> tuple[str, str]:
-    """The code and the words in which whoever asked is told of a failure."""
-    if isinstance(error, ExportPipelineError):
-        return error.code, error.message
-    return explained(error)
+        ledger.erasures.fail(request.pass_id or request.id, *verdict(error, ERASURE), now)

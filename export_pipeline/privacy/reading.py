@@ -10,16 +10,16 @@ from typing import TypeVar
 import duckdb
 
 from export_pipeline import locks, objects
-from export_pipeline.errors import DamagedData, ExportPipelineError, StorageFull
+from export_pipeline.errors import DamagedData, ExportPipelineError
 from export_pipeline.exports.publishing import HOLDERS, scratch, sweep
 from export_pipeline.outages import explained
 from export_pipeline.settings import Settings
+from export_pipeline.storage_full import is_full, no_room
 
 ATTEMPTS = 4
 SCRATCH = "read-"
 _FOLDER = "privacy"
 _MEMORY = "512MB"
-_FULL = ("No space left", "max_temp_directory_size")
 
 T = TypeVar("T")
 
@@ -64,9 +64,9 @@ def planned_again(read: Callable[[], T]) -> T:
                 raise outage from None
             # DuckDB's own text can quote values of rows, which no exception may show.
             unreadable = isinstance(error, duckdb.IOException | duckdb.InvalidInputException | OSError)
-            full, kind = any(sign in str(error) for sign in _FULL), type(error).__name__
+            full, kind = is_full(error), type(error).__name__
         if full:
-            raise StorageFull("no room is left to read what is held of people; free some and try again")
+            raise no_room("read what is held of people")
         if not unreadable:
             raise ExportPipelineError(f"what is stored of people could not be read ({kind})")
     raise DamagedData("a store file cannot be read; it is missing or is not what was written")

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from export_pipeline import locks, objects
 from export_pipeline.days import check_range, days_between, oldest_kept_day
-from export_pipeline.errors import DamagedData, OutsideRetention, StorageFull, TransientError
+from export_pipeline.errors import DamagedData, OutsideRetention, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import OTHER
 from export_pipeline.exports.daily import SCRATCH
@@ -29,6 +29,7 @@ from export_pipeline.outages import answering, explained
 from export_pipeline.retention.cells import DayRows, cells_sql
 from export_pipeline.settings import Settings
 from export_pipeline.sql import literal, parquet
+from export_pipeline.storage_full import is_full, no_room
 from export_pipeline.store import Store
 from export_pipeline.store.days import AGGREGATES, replace_day
 from export_pipeline.store.tables import METRICS_SCHEMA, METRICS_TABLE
@@ -149,8 +150,8 @@ def _computed(settings: Settings, day: date, sources: Mapping[str, DayRows]) -> 
             files = [path for source in sources.values() for path in source.files]
             if not all(path.exists() for path in files):
                 return None
-            if "No space left" in str(error) or "max_temp_directory_size" in str(error):
-                raise StorageFull(f"no room is left in tmp to compute the metrics of {day}") from None
+            if is_full(error):
+                raise no_room(f"compute the metrics of {day}") from None
             # DuckDB's own text can quote values of rows, which no exception may show.
             raise DamagedData(f"the rows of {day} cannot be read ({type(error).__name__})") from None
 

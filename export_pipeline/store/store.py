@@ -31,7 +31,8 @@ from export_pipeline import objects
 from export_pipeline.ahead import ahead
 from export_pipeline.databases import CATALOG, address, opening
 from export_pipeline.days import midnight
-from export_pipeline.errors import InvalidSetting, TransientError
+from export_pipeline.errors import InvalidSetting, StorageFull, TransientError
+from export_pipeline.failures import meaning
 from export_pipeline.locks import confirm, lock
 from export_pipeline.outages import FIELD, answering
 from export_pipeline.settings import Settings
@@ -252,16 +253,19 @@ def retrying(commit: Callable[[], T]) -> T:
     """The result of ``commit``, tried again while other commits win.
 
     Raises:
-        TransientError: if they won every time.
+        TransientError: if they won, or the catalog was locked, every time.
+        StorageFull: if there is no room for it.
     """
     for attempt in range(COMMIT_ATTEMPTS):
         try:
             confirm()
             return commit()
         except (CommitFailedException, ValidationException, OperationalError) as error:
+            meant = meaning(error)
+            if isinstance(meant, StorageFull):
+                raise meant from None
             if attempt + 1 == COMMIT_ATTEMPTS:
-                raise TransientError(
-                    f"the store was changed by others {COMMIT_ATTEMPTS} times in a row; try again"
-                ) from error
+                changed = f"the store was changed by others {COMMIT_ATTEMPTS} times in a row; try again"
+                raise meant or TransientError(changed) from error
             time.sleep(random.uniform(0.05, 0.1 * 2 ** min(attempt, 5)))
     raise AssertionError("unreachable")

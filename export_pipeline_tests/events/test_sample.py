@@ -239,7 +239,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(sample_landing, "write_atomically", full)
-    with pytest.raises(StorageFull, match=r"no room is left for .*sample-2026-02-10"):
+    with pytest.raises(StorageFull, match=r"no room is left to write .*/sample-2026-02-10"):
         write_sample(tmp_path, 1, END, 10, 1, 1)
 
 

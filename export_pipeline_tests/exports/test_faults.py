@@ -1,7 +1,6 @@
 """A fault in the middle leaves nothing half made, and the next run puts it right."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from export_pipeline.store.tables import TABLE_OF
 from export_pipeline_tests.exports.conftest import NOW, Land
 from export_pipeline_tests.exports.encoded import DAY
 from export_pipeline_tests.rows import row
+from export_pipeline_tests.small_disk import needs_small_disk, on_small_disk
 
 Daily = Callable[..., DailyExport]
 
@@ -100,7 +100,8 @@ def test_a_damaged_store_file_is_named_and_no_export_appears(
     damaged.write_bytes(damaged.read_bytes()[:-cut])
     with pytest.raises(DamagedData) as failed:
         daily()
-    assert f"store file {damaged.relative_to(settings.root)} cannot be read" in failed.value.message
+    assert f"{damaged.name} cannot be read" in failed.value.message
+    assert str(settings.root) not in failed.value.message
     assert not list(settings.exports.rglob("*.*"))
 
 
@@ -114,15 +115,10 @@ def test_rows_that_vanished_from_the_store_are_noticed(
     assert not list(settings.exports.rglob("*.*"))
 
 
+@needs_small_disk
 def test_a_full_disk_is_said_and_leaves_nothing(land: Land, daily: Daily, settings: Settings) -> None:
     land([row(n, timestamp=row(0)["timestamp"] + timedelta(milliseconds=n)) for n in range(5_000)])
-    small = settings.tmp / "exports"
-    small.mkdir(parents=True)
-    mount = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    full = f'mount -t tmpfs -o size=24k tmpfs "{small}" && exec "$@"'
-    if not shutil.which("unshare") or subprocess.run([*mount, full, "sh", "true"], check=False).returncode:
-        pytest.skip("needs the right to mount a small file system in a namespace of its own")
-    run = in_another_process(settings, [*mount, full, "sh"])
+    run = in_another_process(settings, on_small_disk(settings.tmp / "exports", "24k"))
     assert run.stdout.startswith("StorageFull no room is left to write in"), run.stderr
     assert not list(settings.exports.rglob("*.*"))
     assert daily().rows == 5_000

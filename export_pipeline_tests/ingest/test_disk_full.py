@@ -1,15 +1,13 @@
 """When no room is left, ingest says so, shows nothing half made, and finishes once there is room again."""
 
 import json
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from export_pipeline.settings import Settings
-
-_IN_NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+from export_pipeline_tests.small_disk import IN_NAMESPACE, needs_small_disk
 
 # A file system of a few kilobytes is mounted where the test says, in a namespace that ends with the process.
 _SCRIPT = """
@@ -51,22 +49,15 @@ print(json.dumps({
 """
 
 
-def _can_mount() -> bool:
-    if not shutil.which("unshare"):
-        return False
-    mounting = [*_IN_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return subprocess.run(mounting, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not _can_mount(), reason="a file system cannot be mounted in a namespace of its own here")
+@needs_small_disk
 @pytest.mark.parametrize("folder", ["store", "quarantine"])
 def test_an_ingest_without_room_is_told_and_finished_later(settings: Settings, folder: str) -> None:
-    command = [*_IN_NAMESPACE, sys.executable, "-c", _SCRIPT, str(settings.root), folder]
+    command = [*IN_NAMESPACE, sys.executable, "-c", _SCRIPT, str(settings.root), folder]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["told"] == (
-        f"no room is left to write in {settings.root}; free some and run ingest again, it loses nothing"
+        "no room is left to write in the state root; free some and run ingest again, it loses nothing"
     )
     assert found["seen"] == ["first"]
     assert (found["received"], found["accepted"], found["stored"], found["kept"]) == (4001, 2001, 2001, 2000)
