@@ -47,7 +47,7 @@ _ATTEMPTS, ROUNDS = 3, 3
 """How often a request is sent before it has failed, and how often that is done again: a store that is gone is
 told within seconds, which somebody who waits bears; a run is tried again as a whole."""
 _CONNECT_SECONDS = 5
-_LABEL_NAMES = 3
+_TREES = ("landing", "store", "exports", "quarantine", "certificates", "tmp")
 
 # Told by its name, as not everybody has a bucket.
 fsspec.register_implementation("s3", "export_pipeline.s3_filesystem.PatientFileSystem", clobber=True)
@@ -363,8 +363,11 @@ def holds_rows(folder: UPath) -> bool:
 
 
 def label(path: AnyPath) -> str:
-    """The end of ``path``, by which whoever runs the deployment finds it; where it lies is told to nobody."""
-    return "/".join(path.as_posix().split("/")[-_LABEL_NAMES:])
+    """``path`` as seen from the state root, by which whoever runs the deployment finds it; of any other, the
+    name. Where the root lies is told to nobody."""
+    names = path.as_posix().split("/")
+    tree = max((place for place, name in enumerate(names) if name in _TREES), default=len(names) - 1)
+    return "/".join(names[tree:])
 
 
 def for_arrow(path: UPath) -> "str | pa.NativeFile":

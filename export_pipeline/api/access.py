@@ -6,12 +6,12 @@ the code, as its text may quote what somebody sent.
 
 import logging
 import time
-import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from export_pipeline import ids
 from export_pipeline.api.envelopes import refusal
 from export_pipeline.api.metrics import Metrics
 from export_pipeline.errors import ExportPipelineError
@@ -39,7 +39,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["request_id"] = f"req_{uuid.uuid4().hex[:24]}"
+        state["request_id"] = ids.REQUEST.new()
         status, sent, began = 0, 0, time.perf_counter()
 
         async def sending(message: Message) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api import documents, user_shapes
 from export_pipeline.api.deployment import deployment
 from export_pipeline.api.envelopes import answer
@@ -16,7 +17,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Erasure
-from export_pipeline.ledger.erasures import QUEUED, new_id
+from export_pipeline.ledger.erasures import QUEUED
 from export_pipeline.ledger.keys import Key
 from export_pipeline.privacy.certificates import read
 from export_pipeline.privacy.requests import checked_people, ids_from, request_erasures, shown
@@ -44,7 +45,7 @@ def erase_many(request: Request, key: Officer, body: Body, repeatable: Repeatabl
     def make(first: str) -> tuple[int, Any]:
         return 202, _made(_request(request, key, people, ids_from(first, len(people))))
 
-    return once(request, key, repeatable, new_id(), make)
+    return once(request, key, repeatable, ids.ERASURE.new(), make)
 
 
 @router.get(

@@ -1,11 +1,11 @@
 """The calls under ``/v1/analytics``: ask for an export, follow it, cancel it (contract, section 4)."""
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api import documents, jobs, shapes
 from export_pipeline.api.authentication import Requires, check_scope
 from export_pipeline.api.bodies import json_object
@@ -60,7 +60,7 @@ def create(request: Request, key: Writer, body: Body, repeatable: Repeatable = N
             )
         return 202, jobs.created(job)
 
-    return once(request, key, repeatable, f"exp_{secrets.token_hex(12)}", make)
+    return once(request, key, repeatable, ids.EXPORT.new(), make)
 
 
 @router.get(

@@ -1,12 +1,12 @@
 """The calls under ``/v1/exports/schedules``: exports that are made and delivered again and again (contract,
 section 4)."""
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api import documents
 from export_pipeline.api import schedule_shapes as shapes
 from export_pipeline.api.deployment import Deployment, deployment
@@ -75,7 +75,7 @@ def create_(request: Request, key: Writer, body: Body, repeatable: Repeatable = 
             )
         return 201, _document(here, schedule, secret)
 
-    return once(request, key, repeatable, f"sch_{secrets.token_hex(12)}", make, kept=without_secret)
+    return once(request, key, repeatable, ids.SCHEDULE.new(), make, kept=without_secret)
 
 
 @router.get(

@@ -4,12 +4,12 @@ A user id is in no log, no error and no answer: paths are logged as routes, and 
 its own.
 """
 
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api import documents, jobs, user_shapes
 from export_pipeline.api.authentication import Requires
 from export_pipeline.api.bodies import json_object
@@ -21,7 +21,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import current_link, urls
 from export_pipeline.delivery.published import published
 from export_pipeline.errors import InvalidRequest, NotFound
-from export_pipeline.ledger.jobs import COMPLETE, USER, new_id
+from export_pipeline.ledger.jobs import COMPLETE, USER
 from export_pipeline.ledger.keys import Key
 from export_pipeline.privacy.asking import request_access
 
@@ -36,8 +36,6 @@ UserId = Annotated[
 AccessId = Annotated[
     str, Path(alias="jobId", description="The id of an access export.", examples=[user_shapes.ACCESS_ID])
 ]
-
-_ACCESS_ID = re.compile(r"usr_exp_[0-9a-f]{24}", re.ASCII)
 
 
 @router.post(
@@ -81,7 +79,7 @@ def _asked(request: Request, key: Key, user_id: object, repeatable: str | None) 
             )
         return 202, {name: jobs.created(job)[name] for name in ("jobId", "status", "createdAt")}
 
-    return once(request, key, repeatable, new_id(USER), make)
+    return once(request, key, repeatable, ids.ACCESS.new(), make)
 
 
 @router.get(
@@ -92,8 +90,8 @@ def _asked(request: Request, key: Key, user_id: object, repeatable: str | None) 
 def status(request: Request, key: Officer, job_id: AccessId) -> Response:
     """While it runs, how far it is; when it is `complete`, where its archive can be downloaded."""
     here, now = deployment(request), utc_now()
-    if not _ACCESS_ID.fullmatch(job_id):
-        raise NotFound("there is no such access export; its id begins with usr_exp_", field="jobId")
+    if not ids.ACCESS.fits(job_id):
+        raise ids.ACCESS.unknown(job_id)
     job = here.ledger.jobs.get(job_id, now, [USER])
     document = jobs.shown(job)
     if job.state == COMPLETE:

@@ -1,11 +1,11 @@
 """The calls under ``/v1/webhooks``: endpoints, and the log of what was sent to them (contract, section 4)."""
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api import documents
 from export_pipeline.api import webhook_shapes as shapes
 from export_pipeline.api.authentication import Requires
@@ -71,7 +71,7 @@ def create_(request: Request, key: Caller, body: Body, repeatable: Repeatable = 
         (document,) = endpoints(here.ledger, [webhook])
         return 201, document | ({} if secret is None else {"secret": secret})
 
-    return once(request, key, repeatable, f"whk_{secrets.token_hex(12)}", make, kept=without_secret)
+    return once(request, key, repeatable, ids.WEBHOOK.new(), make, kept=without_secret)
 
 
 @router.get(
@@ -156,7 +156,7 @@ def send_test(
         return 200, tested(here.ledger, message)
 
     # A receiver that hangs holds up no other request.
-    return once(request, key, repeatable, f"del_{secrets.token_hex(12)}", make, alone=False)
+    return once(request, key, repeatable, ids.DELIVERY.new(), make, alone=False)
 
 
 @router.get(

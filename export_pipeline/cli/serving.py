@@ -1,6 +1,5 @@
 """Commands around the API: ``serve``, ``portal``, ``keys``, ``download``."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ from export_pipeline.sizes import size
 if TYPE_CHECKING:
     from export_pipeline.delivery.fetching import Source
     from export_pipeline.ledger.keys import Key
-
-_JOB = re.compile(r"[a-z_]+_[0-9A-Za-z_-]+", re.ASCII)
 
 
 @click.command()
@@ -205,7 +202,7 @@ def _source(what: str) -> "Source":
     from export_pipeline.ledger import Ledger
     from export_pipeline.settings import load
 
-    if not _JOB.fullmatch(what):
+    if "://" in what:
         return UrlSource(what)
     settings = load()
     return LocalSource(published(settings, Ledger(settings).jobs.get(what, utc_now())))

@@ -4,7 +4,6 @@ those of scheduled exports too.
 A run that is for a request of the ledger carries its id as a tag and in its config, and nothing else of it.
 """
 
-import secrets
 from datetime import datetime
 from enum import Enum
 
@@ -12,6 +11,7 @@ import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from pydantic import Field
 
+from export_pipeline import ids
 from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
@@ -100,7 +100,7 @@ def _job_of(context: dg.OpExecutionContext, deployment: Deployment, form: OnDema
         context.instance.add_run_tags(context.run_id, {JOB_TAG: job_id})
         return deployment.ledger.jobs.get(job_id, now)
     # Tagged before the job is there, so that the sensor never takes it for one without a run.
-    job_id = f"exp_{secrets.token_hex(12)}"
+    job_id = ids.EXPORT.new()
     context.instance.add_run_tags(context.run_id, {JOB_TAG: job_id})
     return request_export(
         deployment.settings,

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
+from export_pipeline import ids
 from export_pipeline.days import utc_now
 from export_pipeline.delivery import mail
 from export_pipeline.delivery.addresses import destination
@@ -103,7 +104,7 @@ class Courier:
             NotFound: if there is no such endpoint.
         """
         now, claim = self._clock(), uuid.uuid4().hex
-        message_id = message_id or f"del_{uuid.uuid4().hex[:24]}"
+        message_id = message_id or ids.DELIVERY.new()
         messages = self._ledger.messages
         if messages.add_test(message_id, event, example(event), webhook_id, claim, now + LEASE, now):
             claimed = Claimed(messages.get(message_id), claim)

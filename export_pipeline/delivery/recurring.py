@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from export_pipeline import ids
 from export_pipeline.delivery.addresses import destination
 from export_pipeline.delivery.mail import check_address
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound
@@ -147,7 +148,7 @@ def _recipient(settings: Settings, ledger: Ledger, value: object) -> Recipient:
             raise InvalidRequest(f"{field}: {error.message}", field=field) from None
         return Recipient(url=str(who))
     if not isinstance(who, str):
-        raise InvalidRequest(f"{field} must be the id of an endpoint, whk_…", field=field)
+        raise InvalidRequest(f"{field} must be the id of an endpoint, {ids.WEBHOOK.right}", field=field)
     try:
         ledger.webhooks.get(who)
     except NotFound as error:

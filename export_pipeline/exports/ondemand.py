@@ -1,11 +1,11 @@
 """An export into a directory of the caller's choice (contract, section 9, ``export``)."""
 
 import json
-import secrets
 from concurrent.futures import Executor
 from datetime import date, datetime
 from pathlib import Path
 
+from export_pipeline import ids
 from export_pipeline.errors import Conflict, DamagedData, InvalidRequest
 from export_pipeline.exports.assembly import KeptDay
 from export_pipeline.exports.daily import live_daily
@@ -48,7 +48,7 @@ def write_export(
         DamagedData, TransientError, StorageFull: see ``making.make_published``.
     """
     final = _checked(out, settings, overwrite)
-    export_id = f"exp_{secrets.token_hex(12)}"
+    export_id = ids.EXPORT.new()
     with (
         scratch(final.parent, f".{final.name}.export-") as made_in,
         room(final.parent),

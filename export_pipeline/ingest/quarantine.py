@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from upath import UPath
 
+from export_pipeline import ids
 from export_pipeline.errors import DamagedData, InvalidRequest
 from export_pipeline.ingest.lines import DAMAGED_GZIP, LINES, TOO_LONG, Chunk, Unreadable
 from export_pipeline.ledger import Batch
@@ -138,7 +139,9 @@ def find(settings: Settings, batch_id: str) -> Quarantined:
         if entry.batch_id == batch_id:
             return entry
     raise InvalidRequest(
-        f"batchId is {batch_id!r}; it must be that of a batch with lines in quarantine", field="batchId"
+        f"batchId is {ids.BATCH.shown(batch_id)}; it must be that of a batch with lines in quarantine, "
+        f"{ids.BATCH.right}",
+        field=ids.BATCH.field,
     )
 
 

@@ -9,8 +9,6 @@ The person is kept encrypted, and only until the erasure is complete; what stays
 import base64
 import builtins
 import json
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -19,8 +17,8 @@ from typing import Any
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 
-from export_pipeline import secrets
-from export_pipeline.errors import Conflict, NotFound
+from export_pipeline import ids, secrets
+from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.suppressions import KEY as HASH_KEY
@@ -40,7 +38,6 @@ ERASE_STORE = "erase_store"
 TIME_LIMIT = timedelta(days=30)
 
 _KEY = "filters"
-_ID = re.compile(r"era_[0-9a-f]{24}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -117,11 +114,11 @@ class Erasures:
         request_ids: Sequence[str] | None = None,
     ) -> tuple[Erasure, ...]:
         """Queue an erasure for each, in one transaction; what is there under one of ``request_ids`` stays."""
-        ids = list(request_ids or (new_id() for _ in user_ids))
+        all_ids = list(request_ids or (ids.ERASURE.new() for _ in user_ids))
         with self._engine.begin() as connection:
             number = connection.execute(select(func.max(erasures.c.number))).scalar() or 0
-            there = set(connection.execute(select(erasures.c.id).where(erasures.c.id.in_(ids))).scalars())
-            for request_id, user_id in zip(ids, user_ids, strict=True):
+            there = set(connection.execute(select(erasures.c.id).where(erasures.c.id.in_(all_ids))).scalars())
+            for request_id, user_id in zip(all_ids, user_ids, strict=True):
                 if request_id not in there:
                     number += 1
                     connection.execute(
@@ -137,7 +134,7 @@ class Erasures:
                             attempt=0,
                         )
                     )
-        return tuple(map(self.get, ids))
+        return tuple(map(self.get, all_ids))
 
     def get(self, request_id: str) -> Erasure:
         """A request.
@@ -148,13 +145,7 @@ class Erasures:
         with reading(self._engine) as connection:
             row = connection.execute(select(erasures).where(erasures.c.id == request_id)).one_or_none()
         if row is None:
-            # What has not the form of an id may be somebody's, which no text of an error may hold.
-            told = (
-                f"erasure {request_id}"
-                if _ID.fullmatch(request_id)
-                else "such erasure; its id begins with era_"
-            )
-            raise NotFound(f"there is no {told}", field="requestId")
+            raise ids.ERASURE.unknown(request_id)
         return _erasure(row)
 
     def list(
@@ -430,11 +421,6 @@ class Erasures:
 
     def _fernet(self) -> Fernet:
         return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
-
-
-def new_id() -> str:
-    """An id for a request."""
-    return f"era_{uuid.uuid4().hex[:24]}"
 
 
 def _ids(ids: Sequence[str] | None) -> tuple[str, ...] | None:

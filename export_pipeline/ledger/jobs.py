@@ -10,8 +10,6 @@ The users a filter names are kept encrypted, and only until the job ends.
 
 import base64
 import json
-import re
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,9 +20,9 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline import secrets
+from export_pipeline import ids, secrets
 from export_pipeline.days import midnight
-from export_pipeline.errors import Conflict, NotFound, RateLimited
+from export_pipeline.errors import Conflict, RateLimited
 from export_pipeline.ledger.announcements import announce_failed, announce_ready, announce_restated
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.links import revoke_others
@@ -45,7 +43,6 @@ MAX_ATTEMPTS = 2
 """A run that dies is tried once more (contract, section 4)."""
 
 _KEY = "filters"
-_ID = re.compile(r"(?:usr_)?exp_[0-9a-z_]{1,80}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,9 @@ class Jobs:
         with self._engine.begin() as connection:
             if new.kind == ON_DEMAND:
                 self._check_day(connection, now)
-            return self.add(connection, new, now, job_id or new_id(new.kind))
+            return self.add(
+                connection, new, now, job_id or (ids.ACCESS if new.kind == USER else ids.EXPORT).new()
+            )
 
     def add(self, connection: Connection, new: NewJob, now: datetime, job_id: str) -> Job:
         """The same as part of a transaction; however many were asked for."""
@@ -174,13 +173,7 @@ class Jobs:
         with reading(self._engine) as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None or (kinds is not None and row.kind not in kinds):
-            # What has not the form of an id may be somebody's, which no text of an error may hold.
-            told = (
-                f"job {job_id!r}"
-                if _ID.fullmatch(job_id)
-                else "such job; its id begins with exp_ or usr_exp_"
-            )
-            raise NotFound(f"there is no {told}", field="jobId")
+            raise ids.JOB.unknown(job_id)
         return _job(row, now)
 
     def list(
@@ -412,11 +405,6 @@ class Jobs:
 
     def _fernet(self) -> Fernet:
         return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
-
-
-def new_id(kind: str = ON_DEMAND) -> str:
-    """An id for a new job."""
-    return f"{'usr_exp' if kind == USER else 'exp'}_{uuid.uuid4().hex[:24]}"
 
 
 def _in_state(state: str, now: datetime) -> ColumnElement[bool]:

@@ -7,7 +7,6 @@ reads the ledger; the text is shown once and held nowhere.
 import hashlib
 import hmac
 import secrets
-import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 from sqlalchemy import Engine, Row, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound, Unauthorized
+from export_pipeline import ids
+from export_pipeline.errors import Conflict, InvalidRequest, Unauthorized
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.tables import keys
 
@@ -73,7 +73,7 @@ class Keys:
             )
         text = PREFIX + secrets.token_urlsafe(32)
         key = Key(
-            id=key_id or f"key_{uuid.uuid4().hex[:24]}",
+            id=key_id or ids.KEY.new(),
             hint=text[:_HINT_LENGTH],
             name=name,
             scopes=tuple(scope for scope in SCOPES if scope in asked),
@@ -145,7 +145,7 @@ class Keys:
             if row is not None:
                 return _key(row)
             if connection.execute(select(keys.c.id).where(keys.c.id == key_id)).scalar() is None:
-                raise NotFound(f"there is no key {key_id[:80]!r}", field="keyId")
+                raise ids.KEY.unknown(key_id)
         raise Conflict(f"key {key_id} was revoked before", field="keyId")
 
 

@@ -1,6 +1,5 @@
 """Every read and every transition of the ledger, each one transaction."""
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Column, Connection, Engine, Row, func, insert, select, update
 
-from export_pipeline import locks
+from export_pipeline import ids, locks
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.answers import Answers
 from export_pipeline.ledger.attempts import Attempts
@@ -146,7 +145,7 @@ class Ledger:
 
     def take_batch(self, target: str, source: str, files: Sequence[str], now: datetime) -> Batch:
         """Note a batch, with the next sequence number, before anything of it is written."""
-        batch_id = f"bat_{uuid.uuid4().hex}"
+        batch_id = ids.BATCH.new()
         with self._engine.begin() as connection:
             last = connection.execute(select(func.max(batches.c.sequence))).scalar() or 0
             connection.execute(

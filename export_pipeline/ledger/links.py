@@ -1,6 +1,5 @@
 """Links to the files of an export, and the log of what was downloaded through them (contract, section 5)."""
 
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline.errors import NotFound
+from export_pipeline import ids
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.tables import downloads, links
 
@@ -36,7 +35,7 @@ class Links:
 
     def create(self, job_id: str, expires_at: datetime, now: datetime, path: str | None = None) -> Link:
         """A new link to the files of a job, in the version at ``path``."""
-        link = Link(f"lnk_{uuid.uuid4().hex[:24]}", job_id, now, expires_at, None, path)
+        link = Link(ids.LINK.new(), job_id, now, expires_at, None, path)
         with self._engine.begin() as connection:
             connection.execute(
                 insert(links).values(
@@ -67,7 +66,7 @@ class Links:
         with reading(self._engine) as connection:
             row = connection.execute(select(links).where(links.c.id == link_id)).one_or_none()
         if row is None:
-            raise NotFound("there is no such link", field="linkId")
+            raise ids.LINK.unknown(link_id)
         return _link(row)
 
     def revoke(self, job_id: str, now: datetime, path: str | None = None) -> int:

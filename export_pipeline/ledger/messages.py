@@ -7,7 +7,6 @@ may try and what an attempt changes. What is kept of a message holds no link: li
 
 import hashlib
 import hmac
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline import secrets
-from export_pipeline.errors import Conflict, NotFound
+from export_pipeline import ids, secrets
+from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.paging import check_status, read_page
 from export_pipeline.ledger.sealing import Seal
@@ -158,7 +157,7 @@ def add(
 
 def _insert(connection: Connection, *, message_id: str | None = None, **values: Any) -> str:
     last = connection.execute(select(func.max(messages.c.number))).scalar() or 0
-    message_id = message_id or f"del_{uuid.uuid4().hex[:24]}"
+    message_id = message_id or ids.DELIVERY.new()
     connection.execute(insert(messages).values(id=message_id, number=last + 1, attempts=0, **values))
     return message_id
 
@@ -288,7 +287,7 @@ class Messages:
         with reading(self._engine) as connection:
             held = connection.execute(select(messages.c.address).where(messages.c.id == message_id)).scalar()
         if held is None:
-            raise NotFound(f"there is no message {message_id[:80]!r} by e-mail", field="deliveryId")
+            raise ids.DELIVERY.unknown(message_id)
         return self._seal.open(held)
 
     def get(self, message_id: str, webhook_id: str | None = None) -> Message:
@@ -481,7 +480,7 @@ def _subject(current: Mapping[str, str], new: Sequence[str]) -> str:
 
 def _check_webhook(connection: Connection, webhook_id: str) -> None:
     if connection.execute(select(webhooks.c.id).where(webhooks.c.id == webhook_id)).scalar() is None:
-        raise NotFound(f"there is no webhook {webhook_id[:80]!r}", field="webhookId")
+        raise ids.WEBHOOK.unknown(webhook_id)
 
 
 def _one(connection: Connection, message_id: str, webhook_id: str | None) -> Row[Any]:
@@ -491,7 +490,7 @@ def _one(connection: Connection, message_id: str, webhook_id: str | None) -> Row
         query = query.where(messages.c.webhook_id == webhook_id)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise NotFound(f"there is no delivery {message_id[:80]!r}", field="deliveryId")
+        raise ids.DELIVERY.unknown(message_id)
     return row
 
 

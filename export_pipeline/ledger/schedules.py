@@ -8,7 +8,6 @@ disabled until it gets another filter.
 
 import builtins
 import json
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -17,7 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline.errors import Conflict, InvalidRequest, NotFound, OutsideRetention
+from export_pipeline import ids
+from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, FAILED, OPEN, Job, Jobs, NewJob
 from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED
@@ -110,7 +110,7 @@ class Schedules:
         """
         with self._engine.begin() as connection:
             last = connection.execute(select(func.max(schedules.c.number))).scalar() or 0
-            new_id = schedule_id or f"sch_{uuid.uuid4().hex[:24]}"
+            new_id = schedule_id or ids.SCHEDULE.new()
             held, secret = self._recipient(connection, recipient, new_id, None, now)
             row = connection.execute(
                 insert(schedules)
@@ -377,7 +377,7 @@ class Schedules:
 def _one(connection: Connection, schedule_id: str) -> Row[Any]:
     row = connection.execute(select(schedules).where(schedules.c.id == schedule_id)).one_or_none()
     if row is None:
-        raise NotFound(f"there is no schedule {schedule_id[:80]!r}", field="id")
+        raise ids.SCHEDULE.unknown(schedule_id)
     return row
 
 

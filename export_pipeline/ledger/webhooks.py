@@ -8,7 +8,6 @@ import base64
 import builtins
 import json
 import secrets
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 
-from export_pipeline.errors import Conflict, NotFound
+from export_pipeline import ids
+from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.messages import fail_waiting
 from export_pipeline.ledger.paging import read_page
@@ -105,7 +105,7 @@ class Webhooks:
         row = connection.execute(
             insert(webhooks)
             .values(
-                id=webhook_id or f"whk_{uuid.uuid4().hex[:24]}",
+                id=webhook_id or ids.WEBHOOK.new(),
                 number=last + 1,
                 url=url,
                 events=list(events),
@@ -334,7 +334,7 @@ def _new_secret() -> str:
 def _one(connection: Connection, webhook_id: str) -> Row[Any]:
     row = connection.execute(select(webhooks).where(webhooks.c.id == webhook_id)).one_or_none()
     if row is None:
-        raise NotFound(f"there is no webhook {webhook_id[:80]!r}", field="webhookId")
+        raise ids.WEBHOOK.unknown(webhook_id)
     return row
 
 

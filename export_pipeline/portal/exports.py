@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import RedirectResponse, Response
 
+from export_pipeline import ids
 from export_pipeline.api.deployment import deployment, signer
 from export_pipeline.api.envelopes import STATUS_OF
 from export_pipeline.days import oldest_kept_day, utc_now
@@ -49,7 +50,7 @@ def show(request: Request, cursor: Cursor = None) -> Response:
 def ask(request: Request, form: GivenForm) -> Response:
     """Queue an export. The same form sent twice asks once."""
     here, now = deployment(request), utc_now()
-    job_id = once.id_from(request, form, "exp_")
+    job_id = once.id_from(request, form, ids.EXPORT)
     try:
         if not _is_known(request, job_id):
             values = export_form.asked(form)

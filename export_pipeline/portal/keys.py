@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Conflict, ExportPipelineError
@@ -46,7 +47,7 @@ def make(request: Request, form: GivenForm) -> Response:
     """Make a key, and go on to the page that shows it."""
     try:
         key, text = deployment(request).ledger.keys.create(
-            form.all("scopes"), utc_now(), form.text("name"), once.id_from(request, form, "key_")
+            form.all("scopes"), utc_now(), form.text("name"), once.id_from(request, form, ids.KEY)
         )
     except Conflict:
         return saying.say_at(request, "/keys", "known")

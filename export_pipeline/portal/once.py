@@ -8,7 +8,7 @@ from secrets import token_hex
 
 from fastapi import Request
 
-from export_pipeline import secrets
+from export_pipeline import ids, secrets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.portal.forms import Form
 from export_pipeline.portal.guards import FORM_TOKEN, SECRET
@@ -23,8 +23,8 @@ def given(form: Form) -> str:
     return text if _GIVEN.fullmatch(text) else token_hex(16)
 
 
-def id_from(request: Request, form: Form, prefix: str) -> str:
-    """The id, ``prefix`` and 24 hex digits, of what a form makes.
+def id_from(request: Request, form: Form, kind: ids.Kind) -> str:
+    """The id of what a form makes.
 
     It follows from all that is in the form: who goes back and types something else makes another thing,
     and never gets what was made before instead. As its key is secret, it tells nothing of what was typed.
@@ -36,4 +36,4 @@ def id_from(request: Request, form: Form, prefix: str) -> str:
     }
     key = secrets.key(deployment(request).settings, SECRET)
     made_from = "\n".join((FIELD, request.scope["path"], given(form), json.dumps(values, sort_keys=True)))
-    return prefix + hmac.new(key, made_from.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:24]
+    return kind.of(hmac.new(key, made_from.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest())

@@ -4,7 +4,6 @@ A user id is shown in one place: the answer to the form in which somebody has ju
 """
 
 import json
-import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import RedirectResponse, Response
 
+from export_pipeline import ids
 from export_pipeline.api.deployment import deployment, signer
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import current_link, urls
@@ -38,7 +38,6 @@ router = APIRouter(prefix="/privacy", dependencies=[Depends(member)])
 
 CONFIRMATION = "ERASE"
 """What has to be typed before people are erased."""
-_ACCESS_ID = re.compile(r"usr_exp_[0-9a-f]{24}", re.ASCII)
 _LISTED = 10
 _SOON_DAYS = 7
 _DONE = {"asked": "The requests are queued; each gets a certificate when it is complete."}
@@ -57,7 +56,7 @@ def show(request: Request, cursor: Cursor = None, erased: Cursor = None, open: N
 def ask(request: Request, form: GivenForm) -> Response:
     """Ask for a person's data. The same form sent twice asks once."""
     here, now = deployment(request), utc_now()
-    job_id = once.id_from(request, form, "usr_exp_")
+    job_id = once.id_from(request, form, ids.ACCESS)
     try:
         if not _is_known(request, job_id):
             if not form.text("userId"):
@@ -116,14 +115,14 @@ def preview(request: Request, form: GivenForm) -> Response:
 def erase(request: Request, form: GivenForm) -> Response:
     """Queue the erasures, once the word is typed. The same form sent twice asks once."""
     ledger, now = deployment(request).ledger, utc_now()
-    first = once.id_from(request, form, "era_")
+    first = once.id_from(request, form, ids.ERASURE)
     if form.text("confirm") != CONFIRMATION:
         wrong = ExportPipelineError(f"Type {CONFIRMATION} to go on; nothing is erased yet.", field="confirm")
         return _preview(request, form.told(wrong))
     try:
         people = checked_people(form.lines("userIds"))
-        ids = ids_from(first, len(people))
-        made = request_erasures(ledger, people, now=now, created_by=CREATED_BY, request_ids=ids)
+        request_ids = ids_from(first, len(people))
+        made = request_erasures(ledger, people, now=now, created_by=CREATED_BY, request_ids=request_ids)
     except ExportPipelineError as error:
         return _page(request, form.told(error), code=code_of(error, is_form=True))
     for each in made:
@@ -250,8 +249,8 @@ def _due(found: Erasure, now: datetime) -> tuple[str, str]:
 
 
 def _found(request: Request, job_id: str) -> Job:
-    if not _ACCESS_ID.fullmatch(job_id):
-        raise NotFound("there is no such access export; its id begins with usr_exp_", field="jobId")
+    if not ids.ACCESS.fits(job_id):
+        raise ids.ACCESS.unknown(job_id)
     return deployment(request).ledger.jobs.get(job_id, utc_now(), [USER])
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 
+from export_pipeline import ids
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.recurring import change, create
@@ -66,7 +67,7 @@ def new(request: Request, webhook: str = "") -> Response:
 def make(request: Request, form: GivenForm) -> Response:
     """Set one up, and go on to it, where the secret of an endpoint made for it is shown this once."""
     here = deployment(request)
-    schedule_id = once.id_from(request, form, "sch_")
+    schedule_id = once.id_from(request, form, ids.SCHEDULE)
     try:
         if not _is_known(request, schedule_id):
             values = schedule_form.asked(form, bool(here.settings.smtp_host))

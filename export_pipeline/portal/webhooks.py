@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 
-from export_pipeline import secrets
+from export_pipeline import ids, secrets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.endpoints import change, check_event, create
@@ -81,7 +81,7 @@ def new(request: Request) -> Response:
 def make(request: Request, form: GivenForm) -> Response:
     """Make one, and go on to it, where its secret is shown this once."""
     here = deployment(request)
-    webhook_id = once.id_from(request, form, "whk_")
+    webhook_id = once.id_from(request, form, ids.WEBHOOK)
     try:
         if not _is_known(request, webhook_id):
             made, secret = create(here.settings, here.ledger, _asked(form), utc_now(), webhook_id)
@@ -160,7 +160,9 @@ def test(request: Request, webhook_id: str, form: GivenForm) -> Response:
         event = check_event(form.text("event"))
     except ExportPipelineError as error:
         return _page(request, found, problem=error.message, code=422)
-    message = Courier(here.settings, here.ledger).test(found.id, event, once.id_from(request, form, "del_"))
+    message = Courier(here.settings, here.ledger).test(
+        found.id, event, once.id_from(request, form, ids.DELIVERY)
+    )
     note(request, "sent a test to a webhook", found.id)
     return to(request, f"/webhooks/{found.id}/deliveries/{message.id}")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from export_pipeline import locks
+from export_pipeline import ids, locks
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Conflict, TransientError
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -22,7 +22,7 @@ from export_pipeline.exports.service import lock_name
 from export_pipeline.failures import EXPORT, may_pass, verdict
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
-from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING, USER, new_id
+from export_pipeline.ledger.jobs import COMPLETE, MAX_ATTEMPTS, PROCESSING, USER
 from export_pipeline.objects import bring
 from export_pipeline.privacy.archive import Sources, write_archive
 from export_pipeline.privacy.asking import request_access
@@ -73,7 +73,7 @@ class Access:
             InvalidRequest, DamagedData, StorageFull, TransientError: see ``collect``.
             Conflict: if the person was erased meanwhile.
         """
-        job_id = new_id(USER)
+        job_id = ids.ACCESS.new()
         with self._working_on(job_id):
             request_access(
                 self._settings, self._ledger, user_id,

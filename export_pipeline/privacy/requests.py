@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from export_pipeline import ids
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Erasure, Ledger
@@ -32,8 +33,8 @@ def checked_people(user_ids: object) -> list[str]:
 
 def ids_from(first: str, count: int) -> list[str]:
     """The ids of the requests of one call, beginning with ``first``; the same when it is made again."""
-    more = (hashlib.sha256(f"{first}:{number}".encode()).hexdigest()[:24] for number in range(1, count))
-    return [first, *(f"era_{digest}" for digest in more)]
+    more = (hashlib.sha256(f"{first}:{number}".encode()).hexdigest() for number in range(1, count))
+    return [first, *map(ids.ERASURE.of, more)]
 
 
 def request_erasures(

@@ -6,13 +6,13 @@ request, and the ids of the events that went are in a file beside its certificat
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from upath import UPath
 
+from export_pipeline import ids
 from export_pipeline.errors import Gone
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.editing import Edit
@@ -30,8 +30,6 @@ from export_pipeline.privacy.suppressing import Counts
 from export_pipeline.privacy.telling import tell
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-
-_PASS = re.compile(r"era_[0-9a-z]+", re.ASCII)
 
 EXPORTS = "exports"
 """The step under which the ledger keeps which exports were rewritten."""
@@ -95,7 +93,7 @@ def removed_events(settings: Settings, pass_id: str) -> Assembled:
     """
     path, digest = removed_file(settings, pass_id), hashlib.sha256()
     try:
-        if not _PASS.fullmatch(pass_id):
+        if not ids.ERASURE.fits(pass_id):
             raise FileNotFoundError
         with answering():
             held = pieces(path)

@@ -94,4 +94,4 @@ def test_a_job_without_files_has_no_links(run: Run) -> None:
 def test_a_job_that_does_not_exist_is_a_failure(run: Run, command: str) -> None:
     result = run("jobs", command, "exp_nothing")
     assert result.code == 1
-    assert "there is no job 'exp_nothing'" in result.err
+    assert "there is no such job; jobId must be the id of one" in result.err

@@ -91,7 +91,7 @@ def test_one_is_changed_run_and_removed(run: Run, schedule_id: str) -> None:
 def test_what_does_not_exist_is_a_failure(run: Run, command: str) -> None:
     result = run("schedules", command, "sch_nothing")
     assert (result.code, result.out) == (1, "")
-    assert "there is no schedule" in result.err
+    assert "there is no such schedule; id must be sch_ and 24 hexadecimal digits" in result.err
 
 
 @pytest.mark.parametrize(

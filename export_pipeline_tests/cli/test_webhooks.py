@@ -47,7 +47,7 @@ def test_an_endpoint_is_changed_and_removed(run: Run, webhook_id: str) -> None:
     assert run("webhooks", "delete", webhook_id, "--json").document == {"id": webhook_id, "deleted": True}
     gone = run("webhooks", "show", webhook_id)
     assert (gone.code, gone.out) == (1, "")
-    assert "there is no webhook" in gone.err
+    assert "there is no webhook whk_" in gone.err
 
 
 def test_a_test_event_is_sent_at_once(run: Run, there: Receiver, webhook_id: str) -> None:

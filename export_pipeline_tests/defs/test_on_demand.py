@@ -240,7 +240,7 @@ def test_the_form_asks_for_an_export_like_any_other(
     [
         ({}, "VALIDATION_ERROR: startDate is missing"),
         ({"start_date": "yesterday", "end_date": "2026-01-01"}, "startDate is 'yesterday'"),
-        ({"job_id": "exp_nothing"}, "NOT_FOUND: there is no job 'exp_nothing'"),
+        ({"job_id": "exp_nothing"}, "NOT_FOUND: there is no such job; jobId must be the id of one"),
         ({"job_id": "exp_x", "start_date": "2026-01-01"}, "job_id is given together with dates"),
     ],
 )

@@ -39,7 +39,7 @@ def test_lines_of_a_batch_are_shown_with_their_place_and_reason(settings: Settin
 
 
 def test_a_batch_without_quarantined_lines_is_told(settings: Settings) -> None:
-    with pytest.raises(InvalidRequest, match="batchId is 'bat_x'; it must be that of a batch with lines"):
+    with pytest.raises(InvalidRequest, match="batchId is no such id; it must be that of a batch with lines"):
         show(settings, "bat_x", 10)
 
 

@@ -101,7 +101,7 @@ def test_an_unknown_request_is_not_found(ledger: Ledger) -> None:
 
 
 def test_what_is_no_id_of_a_request_is_not_repeated(ledger: Ledger) -> None:
-    with pytest.raises(NotFound, match="begins with era_") as raised:
+    with pytest.raises(NotFound, match="requestId must be era_ and 24") as raised:
         ledger.erasures.get("user_00000001")
     assert "user_00000001" not in raised.value.message
 

@@ -111,8 +111,8 @@ def test_what_nobody_works_on_makes_no_progress(jobs: Jobs, what: str) -> None:
 
 @pytest.mark.parametrize("what", ACTS)
 def test_a_job_that_does_not_exist_is_not_found(jobs: Jobs, what: str) -> None:
-    with pytest.raises(NotFound, match="exp_nothing"):
-        act(jobs, "exp_nothing", what)
+    with pytest.raises(NotFound, match=r"there is no job exp_0{24}"):
+        act(jobs, f"exp_{0:024}", what)
 
 
 def test_of_many_that_start_an_attempt_one_wins(settings: Settings, jobs: Jobs) -> None:

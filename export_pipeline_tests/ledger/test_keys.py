@@ -48,7 +48,7 @@ def test_a_revoked_key_is_refused_and_stays_listed(ledger: Ledger) -> None:
 
 
 def test_a_key_that_does_not_exist_cannot_be_revoked(ledger: Ledger) -> None:
-    with pytest.raises(NotFound, match="key_unknown"):
+    with pytest.raises(NotFound, match="no such key; keyId must be key_ and 24"):
         ledger.keys.revoke("key_unknown", NOW)
 
 
