@@ -337,16 +337,6 @@ class Settings(BaseModel):
         """Where files are made before they are moved to their final name."""
         return self.root / "tmp"
 
-    @property
-    def ledger_file(self) -> Path:
-        """The ledger's database."""
-        return self.root / "ledger.db"
-
-    @property
-    def catalog_file(self) -> Path:
-        """The Iceberg catalog's database."""
-        return self.root / "catalog.db"
-
 
 def variable(field: str) -> str:
     """The environment variable of a setting."""

@@ -336,9 +336,9 @@ def test_a_machine_with_keys_of_its_own_is_refused_before_it_uses_them(
     settings: Settings, other: Settings
 ) -> None:
     ledger, stranger = Ledger(settings), Ledger(other)
-    request = ledger.erasures.create("user_00000001", "command", NOW)
+    request = ledger.erasures.create(["user_00000001"], "command", NOW)[0]
     with pytest.raises(Conflict, match="is not the one of this deployment"):
-        stranger.erasures.create("user_00000002", "command", NOW)
+        stranger.erasures.create(["user_00000002"], "command", NOW)
     shutil.rmtree(other.root / "secrets")
     shutil.copytree(settings.root / "secrets", other.root / "secrets")
     assert stranger.erasures.subject(request.id).user_id == "user_00000001"

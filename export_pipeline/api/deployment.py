@@ -31,5 +31,4 @@ def deployment(request: Request) -> Deployment:
 
 def signer(request: Request) -> HmacSigner:
     """Signs URLs that lead to where callers reach this server."""
-    settings = deployment(request).settings
-    return HmacSigner(settings, settings.public_url or str(request.base_url))
+    return HmacSigner(deployment(request).settings, str(request.base_url))

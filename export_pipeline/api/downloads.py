@@ -9,7 +9,7 @@ from export_pipeline.api import documents
 from export_pipeline.api.deployment import Deployment, deployment, signer
 from export_pipeline.api.streaming import Ended, file_answer, redirection
 from export_pipeline.days import utc_now
-from export_pipeline.delivery.links import Target, followed
+from export_pipeline.delivery.links import followed
 from export_pipeline.delivery.onefile import assembled, one_object, saved_as
 from export_pipeline.delivery.payloads import REMOVED_EVENTS
 from export_pipeline.delivery.s3 import Presigner
@@ -43,7 +43,7 @@ def download(
     if name == REMOVED_EVENTS:
         return file_answer(request, removed_events(here.settings, link_id), None, lambda: lambda _: None)
     link, export = followed(here.settings, here.ledger, link_id, now)
-    manifest_url = signed.url(link, Target(link.path or "", MANIFEST), now)
+    manifest_url = signed.url(link, MANIFEST)
 
     def logged() -> Ended:
         return _logged(here, link_id, name)

@@ -150,5 +150,5 @@ def _status(request: Request, job: Job) -> dict[str, Any]:
         here, now = deployment(request), utc_now()
         export = published(here.settings, job)
         link = current_link(here.ledger, job, now)
-        document |= jobs.completed(export, urls(export, job, link, signer(request), now))
+        document |= jobs.completed(export, urls(export, link, signer(request)))
     return document

@@ -20,7 +20,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.recurring import change, create
 from export_pipeline.errors import NotFound
 from export_pipeline.exports.scheduled import run_now
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger.jobs import QUEUED
 from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.ledger.schedules import Schedule
@@ -136,7 +136,7 @@ def run(
             here.ledger,
             schedule_id,
             utc_now(),
-            lambda name: waiting_days(here.settings, here.ledger, name),
+            waiting_for(here.settings, here.ledger),
         )
         return 202, {"id": schedule_id, "exportId": job.id, "status": QUEUED}
 

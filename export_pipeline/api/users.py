@@ -97,5 +97,5 @@ def status(request: Request, key: Officer, job_id: AccessId) -> Response:
     if job.state == COMPLETE:
         export = published(here.settings, job)
         link = current_link(here.ledger, job, now)
-        document |= jobs.completed(export, urls(export, job, link, signer(request), now))
+        document |= jobs.completed(export, urls(export, link, signer(request)))
     return answer(request, document)

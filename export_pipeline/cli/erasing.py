@@ -1,6 +1,5 @@
 """Commands that erase people and tell how far that is: ``users erase``, ``reapply`` and ``erasure``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from export_pipeline.cli.output import Output, json_option, pass_output
+from export_pipeline.cli.stdin import lines_of_stdin, stdin_option
 
 if TYPE_CHECKING:
     from export_pipeline.ledger import Erasure, Ledger
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("people", nargs=-1, metavar="USER...")
-@click.option("--stdin", "from_stdin", is_flag=True, help="Read ids from standard input too, one a line.")
+@stdin_option("Read ids from standard input too, one a line.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @json_option
 @pass_output
@@ -35,7 +35,7 @@ def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool
 
     given = [*people]
     if from_stdin:
-        given += filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+        given += lines_of_stdin()
     if not given:
         raise click.UsageError("Give at least one USER, or --stdin to read them from standard input.")
     user_ids = list(dict.fromkeys(checked_user_id(each, "USER") for each in given))

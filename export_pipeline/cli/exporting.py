@@ -1,6 +1,5 @@
 """Commands that make export files and check them: ``export``, ``verify``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import click
 
 from export_pipeline.cli.jobs import queued_text
 from export_pipeline.cli.output import Output, json_option, pass_output, steps, table
+from export_pipeline.cli.stdin import lines_of_stdin, stdin_option
 from export_pipeline.sizes import counted, size
 
 
@@ -28,7 +28,7 @@ from export_pipeline.sizes import counted, size
 @click.option("--compression", default="gzip", show_default=True, help="gzip or none.")
 @click.option("--content-id", "content_ids", multiple=True, help="Only this video; can be repeated.")
 @click.option("--user-id", "user_ids", multiple=True, help="Only this user; can be repeated.")
-@click.option("--stdin", "from_stdin", is_flag=True, help="Read user ids from standard input, one a line.")
+@stdin_option("Read user ids from standard input, one a line.")
 @click.option("--event-type", "event_types", multiple=True, help="Only this event; can be repeated.")
 @click.option(
     "--out",
@@ -64,7 +64,7 @@ def export(
     from export_pipeline.days import utc_now
     from export_pipeline.exports import parse_request, write_export
     from export_pipeline.exports.service import request_export
-    from export_pipeline.ingest import waiting_days
+    from export_pipeline.ingest import waiting_for
     from export_pipeline.ledger import Ledger
     from export_pipeline.settings import load
     from export_pipeline.store import Store
@@ -85,7 +85,7 @@ def export(
     if from_stdin:
         # None at all is a filter that is refused, never an export of everybody.
         given.add("userIds")
-        filters["userIds"] += filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+        filters["userIds"] += lines_of_stdin()
     now = utc_now()
     values = {
         **({"cursor": list(cursors)} if cursors else {"startDate": start, "endDate": end}),
@@ -108,7 +108,7 @@ def export(
             settings=settings,
             store=Store(settings),
             ledger=ledger,
-            waiting=lambda data_type: waiting_days(settings, ledger, data_type),
+            waiting=waiting_for(settings, ledger),
             overwrite=overwrite,
             progress=steps(progress),
             now=now,

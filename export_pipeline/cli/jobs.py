@@ -86,7 +86,7 @@ def links(output: Output, job_id: str, revoke: bool) -> None:
     """Make fresh signed URLs to the files of a complete job, or revoke all there are."""
     from export_pipeline.api.jobs import completed
     from export_pipeline.days import utc_now
-    from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, new_link, urls
+    from export_pipeline.delivery.links import HmacSigner, new_link, urls
     from export_pipeline.delivery.published import published
     from export_pipeline.ledger import Ledger
     from export_pipeline.settings import load
@@ -99,10 +99,10 @@ def links(output: Output, job_id: str, revoke: bool) -> None:
         output.show({"jobId": job.id, "revoked": count}, f"{counted(count, 'link')} of {job.id} revoked")
         return
     export = published(settings, job)
-    signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
+    signer = HmacSigner(settings)
     document = {
         "jobId": job.id,
-        **completed(export, urls(export, job, new_link(ledger, job, now), signer, now)),
+        **completed(export, urls(export, new_link(ledger, job, now), signer)),
     }
     output.show(
         document, lambda: "\n".join(f"{name}: {document[name]}" for name in document if name != "files")

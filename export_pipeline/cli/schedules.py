@@ -1,12 +1,12 @@
 """Commands over scheduled exports."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from export_pipeline.cli.output import Output, json_option, pass_output, table
+from export_pipeline.cli.stdin import lines_of_stdin, stdin_option
 
 if TYPE_CHECKING:
     from export_pipeline.ledger import Ledger
@@ -24,7 +24,7 @@ def _options(command: Any) -> Any:
         click.option("--compression", help="gzip or none.  [default: gzip]"),
         click.option("--content-id", "content_ids", multiple=True, help="Only this video; can be repeated."),
         click.option("--user-id", "user_ids", multiple=True, help="Only this user; can be repeated."),
-        click.option("--stdin", "from_stdin", is_flag=True, help="Read user ids from standard input."),
+        stdin_option("Read user ids from standard input."),
         click.option("--event-type", "event_types", multiple=True, help="Only this event; can be repeated."),
         click.option("--webhook", help="Deliver to this endpoint (whk_…)."),
         click.option("--url", help="Deliver to an endpoint that is made for this URL; shows its secret."),
@@ -160,7 +160,7 @@ def run(output: Output, schedule_id: str) -> None:
     """Make and deliver the export of the last day or week now; made before, it is made again."""
     from export_pipeline.days import utc_now
     from export_pipeline.exports.scheduled import run_now
-    from export_pipeline.ingest import waiting_days
+    from export_pipeline.ingest import waiting_for
     from export_pipeline.store import Store
 
     settings, ledger = _here()
@@ -170,7 +170,7 @@ def run(output: Output, schedule_id: str) -> None:
         ledger,
         schedule_id,
         utc_now(),
-        lambda name: waiting_days(settings, ledger, name),
+        waiting_for(settings, ledger),
     )
     document = {"id": schedule_id, "exportId": job.id, "status": job.state}
     output.show(document, f"{job.id} is {job.state}; `jobs show` follows it")
@@ -196,8 +196,7 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     if given["from_stdin"]:
         # None at all is a filter that is refused, never a feed of everybody.
-        read = list(filter(None, (line.rstrip("\r\n") for line in sys.stdin)))
-        filters["userIds"] = [*filters.get("userIds", ()), *read]
+        filters["userIds"] = [*filters.get("userIds", ()), *lines_of_stdin()]
     if filters:
         values["filters"] = filters
     recipients = {"webhookId": given["webhook"], "url": given["url"], "email": given["email"]}

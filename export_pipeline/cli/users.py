@@ -1,13 +1,13 @@
 """Commands about one person: ``users export``; those that erase and prove it are in ``erasing`` and
 ``proving``."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from export_pipeline.cli import erasing, proving
 from export_pipeline.cli.output import Output, json_option, pass_output
+from export_pipeline.cli.stdin import lines_of_stdin, stdin_option
 
 
 @click.group()
@@ -17,7 +17,7 @@ def users() -> None:
 
 @users.command()
 @click.argument("user", required=False)
-@click.option("--stdin", "from_stdin", is_flag=True, help="Read the id from standard input instead.")
+@stdin_option("Read the id from standard input instead.")
 @click.option(
     "--out",
     required=True,
@@ -31,20 +31,19 @@ def export(output: Output, user: str | None, from_stdin: bool, out: Path) -> Non
 
     USER is a user id or an anonymous id. Others can see a command's arguments; not with --stdin.
     """
-    from export_pipeline.ingest import waiting_days
+    from export_pipeline.exports.outside import outside_root
+    from export_pipeline.ingest import waiting_for
     from export_pipeline.ledger import Ledger
     from export_pipeline.privacy.access import Access
-    from export_pipeline.privacy.handing import checked_out, hand_over
+    from export_pipeline.privacy.handing import hand_over
     from export_pipeline.settings import load
     from export_pipeline.store import Store
 
     user_id = _one(user, from_stdin)
     settings = load()
-    checked_out(out, settings)
+    outside_root(out, settings)
     ledger = Ledger(settings)
-    access = Access(
-        settings, Store(settings), ledger, waiting=lambda name: waiting_days(settings, ledger, name)
-    )
+    access = Access(settings, Store(settings), ledger, waiting=waiting_for(settings, ledger))
     job = access.make(user_id, "command")
     path = hand_over(settings, job, out)
     document = {"jobId": job.id, "path": str(path), "rows": job.rows, "withheld": job.withheld}
@@ -56,7 +55,7 @@ def _one(user: str | None, from_stdin: bool) -> str:
         raise click.UsageError("Give USER, or --stdin to read it from standard input; one of both.")
     if user is not None:
         return user
-    given: list[str] = list(filter(None, (line.rstrip("\r\n") for line in sys.stdin)))
+    given = lines_of_stdin()
     if len(given) != 1:
         raise click.UsageError(f"There are {len(given)} ids on standard input; there must be one.")
     return given[0]

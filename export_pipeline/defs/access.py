@@ -14,7 +14,7 @@ from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import JOB_TAG, next_jobs
 from export_pipeline.errors import Conflict
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, USER
 from export_pipeline.privacy.access import MOST_AT_ONCE, Access
@@ -103,9 +103,7 @@ def _metadata(job: Job) -> dict[str, dg.MetadataValue]:
 
 def _access(deployment: Deployment) -> Access:
     settings, ledger = deployment.settings, deployment.ledger
-    return Access(
-        settings, deployment.store, ledger, waiting=lambda name: waiting_days(settings, ledger, name)
-    )
+    return Access(settings, deployment.store, ledger, waiting=waiting_for(settings, ledger))
 
 
 @dg.config_mapping

@@ -18,7 +18,7 @@ from export_pipeline.exports.manifest import Replaces
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.exports.volume import DAYS_BEFORE, volume_warning
 from export_pipeline.failures import in_words, may_pass
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger import DayState
 from export_pipeline.operations.restatement import Stale, stale_exports
 from export_pipeline.settings import Settings
@@ -146,7 +146,7 @@ def _exported(
         settings=settings,
         store=deployment.store,
         ledger=ledger,
-        waiting=lambda name: waiting_days(settings, ledger, name),
+        waiting=waiting_for(settings, ledger),
         now=utc_now(),
     )
 

@@ -14,7 +14,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import KEYS, METRICS
 from export_pipeline.exports.due import stretches
 from export_pipeline.failures import in_words, may_pass
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.retention.charts import Panel, image, svg
 from export_pipeline.retention.metrics import (
     DEFINITION,
@@ -187,9 +187,7 @@ def daily_metrics(settings: Settings) -> dg.Definitions:
         now = utc_now()
         here = deployment
         due = told_in_words(
-            lambda: due_metrics(
-                here.settings, here.ledger, now, lambda name: waiting_days(here.settings, here.ledger, name)
-            )
+            lambda: due_metrics(here.settings, here.ledger, now, waiting_for(here.settings, here.ledger))
         )
         if not due:
             return dg.SkipReason("The metrics of every closed day are up to date.")

@@ -16,7 +16,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.requests import JOB_TAG, next_jobs
-from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, current_link, urls
+from export_pipeline.delivery.links import HmacSigner, current_link, urls
 from export_pipeline.delivery.published import published
 from export_pipeline.errors import Conflict, InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -24,7 +24,7 @@ from export_pipeline.exports.estimates import MOST_AT_ONCE
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.request import COMPRESSIONS, FORMATS
 from export_pipeline.exports.service import clear, request_export, run_job
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, EXPORTS
 
@@ -130,7 +130,7 @@ def _run(context: dg.OpExecutionContext, deployment: Deployment, job: Job) -> Jo
             ledger,
             job.id,
             job.attempt + 1,
-            waiting=lambda name: waiting_days(settings, ledger, name),
+            waiting=waiting_for(settings, ledger),
             told=told,
         )
     except Conflict as conflict:
@@ -147,8 +147,8 @@ def _metadata(deployment: Deployment, job: Job, now: datetime) -> dict[str, dg.M
     if job.state == COMPLETE and job.path is not None and job.started_at and job.ended_at:
         settings = deployment.settings
         export = published(settings, job)
-        signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
-        links = urls(export, job, current_link(deployment.ledger, job, now), signer, now)
+        signer = HmacSigner(settings)
+        links = urls(export, current_link(deployment.ledger, job, now), signer)
         shown |= {
             "rows": dg.MetadataValue.int(job.rows or 0),
             "bytes": dg.MetadataValue.int(job.bytes or 0),

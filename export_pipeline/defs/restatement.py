@@ -19,7 +19,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.due import stretches
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.failures import in_words
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.operations.delivered import restate, stale_deliveries
 from export_pipeline.operations.restatement import Stale, stale_exports
 from export_pipeline.settings import Settings
@@ -53,7 +53,7 @@ def restate_op(
                 ledger,
                 export_id,
                 now=utc_now(),
-                waiting=lambda name: waiting_days(settings, ledger, name),
+                waiting=waiting_for(settings, ledger),
             )
         except Exception as error:
             failed[export_id] = error

@@ -11,7 +11,7 @@ from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.schedule import hours
 from export_pipeline.exports.scheduled import Look, Queued, look, queue_due
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.schedules import DAILY, FREQUENCIES
 from export_pipeline.settings import Settings
@@ -45,7 +45,7 @@ def queue_op(
             deployment.store,
             ledger,
             utc_now(),
-            lambda name: waiting_days(settings, ledger, name),
+            waiting_for(settings, ledger),
             config.frequency,
         )
     )
@@ -107,7 +107,7 @@ def _schedule(settings: Settings, frequency: str) -> dg.ScheduleDefinition:
                 deployment.settings,
                 ledger,
                 utc_now(),
-                lambda name: waiting_days(deployment.settings, ledger, name),
+                waiting_for(deployment.settings, ledger),
                 frequency,
             )
         )

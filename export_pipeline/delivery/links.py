@@ -27,27 +27,23 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 _SECRET = "links"
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a URL leads to: a name of ``onefile`` of the export at ``path``, relative to the exports' root."""
-
-    path: str
-    name: str
-
-
 class HmacSigner:
-    """Signs URLs that the API at ``base_url`` answers."""
+    """Signs URLs that this deployment's API answers.
 
-    def __init__(self, settings: Settings, base_url: str) -> None:
+    Args:
+        reached_at: where who asks has reached it; not used where the operator set where it is reached.
+    """
+
+    def __init__(self, settings: Settings, reached_at: str = DEFAULT_URL) -> None:
         self._key = secrets.key(settings, _SECRET)
-        self._base_url = base_url.rstrip("/")
+        self._base_url = (settings.public_url or reached_at).rstrip("/")
 
-    def url(self, link: Link, target: Target, now: datetime) -> str:
-        """The absolute URL of a target through a link; the same for the same link."""
+    def url(self, link: Link, name: str) -> str:
+        """The absolute URL of what ``onefile`` calls ``name``, through a link; the same for the same link."""
         expires = str(int(link.expires_at.timestamp()))
         return (
-            f"{self._base_url}/v1/downloads/{link.id}/{quote(target.name)}"
-            f"?expires={expires}&signature={self._sign(link.id, target.name, expires)}"
+            f"{self._base_url}/v1/downloads/{link.id}/{quote(name)}"
+            f"?expires={expires}&signature={self._sign(link.id, name, expires)}"
         )
 
     def check(self, link_id: str, name: str, expires: str, signature: str, now: datetime) -> None:
@@ -79,11 +75,11 @@ class Urls:
     expires_at: datetime
 
 
-def urls(export: Published, job: Job, link: Link, signer: HmacSigner, now: datetime) -> Urls:
+def urls(export: Published, link: Link, signer: HmacSigner) -> Urls:
     """The URLs of a complete job's export through a link."""
 
     def url(name: str) -> str:
-        return signer.url(link, Target(job.path or "", name), now)
+        return signer.url(link, name)
 
     return Urls(
         download=url(one_file_name(export.manifest)),

@@ -6,10 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from export_pipeline.delivery.links import (
-    DEFAULT_URL,
     LIFETIME,
     HmacSigner,
-    Target,
     Urls,
     current_link,
     urls,
@@ -73,8 +71,8 @@ def shown(settings: Settings, ledger: Ledger, message: Message, now: datetime) -
 def _removed_events(settings: Settings, message: Message, pass_id: str, now: datetime) -> str:
     """Where the ids of the events are that an erasure took out of exports; the same on every try."""
     link = Link(pass_id, "", message.created_at, message.created_at + LIFETIME, None)
-    signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
-    return signer.url(link, Target("", REMOVED_EVENTS), now)
+    signer = HmacSigner(settings)
+    return signer.url(link, REMOVED_EVENTS)
 
 
 def encoded(document: Mapping[str, Any]) -> bytes:
@@ -97,9 +95,9 @@ def _links(settings: Settings, ledger: Ledger, job_id: str, now: datetime) -> di
         export = published(settings, job)
     except (Conflict, NotFound):
         raise Gone(f"{job_id} has no files any more") from None
-    signer = HmacSigner(settings, settings.public_url or DEFAULT_URL)
+    signer = HmacSigner(settings)
     return {
-        **linked(export, urls(export, job, current_link(ledger, job, now), signer, now)),
+        **linked(export, urls(export, current_link(ledger, job, now), signer)),
         "fileSize": size(job.bytes or 0),
         "bytes": job.bytes,
         "rowCount": job.rows,

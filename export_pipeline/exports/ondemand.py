@@ -6,13 +6,14 @@ from datetime import date, datetime
 from pathlib import Path
 
 from export_pipeline import ids
-from export_pipeline.errors import Conflict, DamagedData, InvalidRequest
+from export_pipeline.errors import Conflict, DamagedData
 from export_pipeline.exports.assembly import KeptDay
 from export_pipeline.exports.daily import live_daily
 from export_pipeline.exports.executors import threads
 from export_pipeline.exports.layout import MANIFEST, descriptions
 from export_pipeline.exports.making import Kept, Made, Sources, Waiting, make_published, seal
 from export_pipeline.exports.manifest import InvalidManifest, Manifest, from_json
+from export_pipeline.exports.outside import outside_root
 from export_pipeline.exports.publishing import Making, room, scratch
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.writing import Progress
@@ -92,13 +93,7 @@ def kept_days(settings: Settings, request: ExportRequest) -> Kept | None:
 
 
 def _checked(out: Path, settings: Settings, overwrite: bool) -> Path:
-    final, root = out.expanduser().resolve(), settings.root.resolve()
-    if final.is_relative_to(root) or root.is_relative_to(final):
-        raise InvalidRequest(
-            f"out is {out}; it must be a directory outside the state root, {root}", field="out"
-        )
-    if final.exists() and not final.is_dir():
-        raise InvalidRequest(f"out is {out}, a file; it must be a directory, absent or empty", field="out")
+    final = outside_root(out, settings, replaced=True)
     if final.exists() and any(final.iterdir()):
         if not overwrite:
             raise Conflict(

@@ -9,7 +9,7 @@ from export_pipeline.ingest.landing import WaitingFile, waiting_files
 from export_pipeline.ingest.quarantine import Quarantined, list_quarantined, show
 from export_pipeline.ingest.report import Report
 from export_pipeline.ingest.taking import ingest_landing, ingest_paths, replay
-from export_pipeline.ingest.waiting import waiting_days
+from export_pipeline.ingest.waiting import waiting_days, waiting_for
 
 __all__ = [
     "Quarantined",
@@ -24,4 +24,5 @@ __all__ = [
     "show",
     "waiting_days",
     "waiting_files",
+    "waiting_for",
 ]

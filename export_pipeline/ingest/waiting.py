@@ -1,7 +1,8 @@
 """Which days may still get rows from what has landed and is not stored: such a day is not closed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import partial
 
 import duckdb
 
@@ -55,6 +56,11 @@ def waiting_days(
             if isinstance(error, DamagedData) and all(file.path.exists() for file, _ in files):
                 raise
     return None
+
+
+def waiting_for(settings: Settings, ledger: Ledger) -> Callable[[str], set[date] | None]:
+    """Answers for each data type what ``waiting_days`` says of it."""
+    return partial(waiting_days, settings, ledger)
 
 
 def _text_bytes(file: WaitingFile) -> int:

@@ -6,7 +6,6 @@ again. Requests that wait together are worked on as one pass, which has the id o
 The person is kept encrypted, and only until the erasure is complete; what stays is a keyed hash.
 """
 
-import base64
 import builtins
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 
 from export_pipeline import ids, secrets
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.paging import read_page
+from export_pipeline.ledger.sealing import FILTERS, Seal
 from export_pipeline.ledger.suppressions import KEY as HASH_KEY
 from export_pipeline.ledger.suppressions import key_hash
 from export_pipeline.ledger.tables import data_versions, erasure_steps, erasures
@@ -36,8 +35,6 @@ MOST_TOGETHER = 100
 ERASE_STORE = "erase_store"
 """The step after which nothing of a pass is in the store that is not in the ledger."""
 TIME_LIMIT = timedelta(days=30)
-
-_KEY = "filters"
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,7 @@ class Erasures:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self._seal = Seal(settings, FILTERS)
         self._engine = engine
 
     @property
@@ -97,23 +95,20 @@ class Erasures:
         """The deployment's key that ids are hashed with."""
         return secrets.key(self._settings, HASH_KEY)
 
-    def create(self, user_id: str, created_by: str, now: datetime, request_id: str | None = None) -> Erasure:
-        """Queue an erasure behind all that are there.
-
-        Args:
-            created_by: the id of a key, or ``command``.
-            request_id: its id; default: a new ``era_…``.
-        """
-        return self.create_all([user_id], created_by, now, [request_id] if request_id else None)[0]
-
-    def create_all(
+    def create(
         self,
         user_ids: Sequence[str],
         created_by: str,
         now: datetime,
         request_ids: Sequence[str] | None = None,
     ) -> tuple[Erasure, ...]:
-        """Queue an erasure for each, in one transaction; what is there under one of ``request_ids`` stays."""
+        """Queue an erasure for each behind all that are there, in one transaction; what is there under one of
+        ``request_ids`` stays.
+
+        Args:
+            created_by: the id of a key, or ``command``.
+            request_ids: their ids; default: new ones.
+        """
         all_ids = list(request_ids or (ids.ERASURE.new() for _ in user_ids))
         with self._engine.begin() as connection:
             number = connection.execute(select(func.max(erasures.c.number))).scalar() or 0
@@ -413,14 +408,11 @@ class Erasures:
             )
 
     def _sealed(self, subject: Subject) -> bytes:
-        return self._fernet().encrypt(json.dumps([subject.user_id, subject.own, subject.contested]).encode())
+        return self._seal.close(json.dumps([subject.user_id, subject.own, subject.contested]))
 
     def _opened(self, held: bytes) -> Subject:
-        user_id, own, contested = json.loads(self._fernet().decrypt(held))
+        user_id, own, contested = json.loads(self._seal.open(held))
         return Subject(user_id, _ids(own), _ids(contested))
-
-    def _fernet(self) -> Fernet:
-        return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
 
 
 def _ids(ids: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -8,7 +8,6 @@ of its attempt: whoever was overtaken by a later attempt can change nothing any 
 The users a filter names are kept encrypted, and only until the job ends.
 """
 
-import base64
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,17 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from export_pipeline import ids, secrets
+from export_pipeline import ids
 from export_pipeline.days import midnight
 from export_pipeline.errors import Conflict, RateLimited
 from export_pipeline.ledger.announcements import announce_failed, announce_ready, announce_restated
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.links import revoke_others
 from export_pipeline.ledger.paging import check_status, read_page
+from export_pipeline.ledger.sealing import FILTERS, Seal
 from export_pipeline.ledger.tables import jobs
 from export_pipeline.settings import Settings
 
@@ -41,8 +40,6 @@ EXPORTS = (ON_DEMAND, SCHEDULED)
 """What the list of exports shows."""
 MAX_ATTEMPTS = 2
 """A run that dies is tried once more (contract, section 4)."""
-
-_KEY = "filters"
 
 
 @dataclass(frozen=True)
@@ -110,6 +107,7 @@ class Jobs:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
+        self._seal = Seal(settings, FILTERS)
         self._engine = engine
 
     def create(self, new: NewJob, now: datetime, job_id: str | None = None) -> Job:
@@ -130,7 +128,7 @@ class Jobs:
 
     def add(self, connection: Connection, new: NewJob, now: datetime, job_id: str) -> Job:
         """The same as part of a transaction; however many were asked for."""
-        encrypted = self._fernet().encrypt(json.dumps(list(new.user_ids)).encode()) if new.user_ids else None
+        encrypted = self._seal.close(json.dumps(list(new.user_ids))) if new.user_ids else None
         last = connection.execute(select(func.max(jobs.c.number))).scalar() or 0
         row = connection.execute(
             insert(jobs)
@@ -210,7 +208,7 @@ class Jobs:
         """The users an open job's filter names; empty if it names none."""
         with reading(self._engine) as connection:
             held = connection.execute(select(jobs.c.user_filter).where(jobs.c.id == job_id)).scalar()
-        return tuple(json.loads(self._fernet().decrypt(held))) if held is not None else ()
+        return tuple(json.loads(self._seal.open(held))) if held is not None else ()
 
     def start(self, job_id: str, attempt: int, now: datetime) -> Job:
         """Begin to work on an open job under a number higher than that of any attempt before.
@@ -402,9 +400,6 @@ class Jobs:
         if job.state in OPEN:
             raise Conflict(f"job {job_id} is {job.state}, worked on by attempt {job.attempt}", field="jobId")
         raise Conflict(f"job {job_id} has ended; it is {job.state}", field="jobId")
-
-    def _fernet(self) -> Fernet:
-        return Fernet(base64.urlsafe_b64encode(secrets.key(self._settings, _KEY)))
 
 
 def _in_state(state: str, now: datetime) -> ColumnElement[bool]:

@@ -331,10 +331,6 @@ class Ledger:
         """Note that ``target`` was read from a source database up to ``read_to``; it never moves back."""
         _raise_to(self._engine, watermarks.c.read_to, read_to, {"source": source, "target": target})
 
-    def suppress(self, key_hash: str, erased_at: datetime) -> None:
-        """Refuse events of the person with this keyed hash that happened not after ``erased_at``."""
-        _raise_to(self._engine, suppressions.c.erased_at, erased_at, {"key_hash": key_hash})
-
     def suppress_all(self, key_hashes: Iterable[str], erased_at: datetime) -> None:
         """``suppress`` for each of many, in one transaction."""
         with self._engine.begin() as connection:

@@ -214,13 +214,6 @@ class Messages:
             made = [add(connection, now=now, **vars(message)) for message in new]
         return tuple(message_id for message_id in made if message_id is not None)
 
-    def send_mail(
-        self, event: str, data: Mapping[str, Any], address: str, now: datetime, once: str | None = None
-    ) -> str | None:
-        """Put a message by e-mail into the outbox; see ``add``."""
-        with self._engine.begin() as connection:
-            return add(connection, event, data, now, address=self.sealed(address), once=once)
-
     def tell(
         self, current: Mapping[str, str], address: str, now: datetime, again_after: timedelta
     ) -> tuple[str, ...]:

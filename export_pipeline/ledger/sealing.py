@@ -7,6 +7,9 @@ from cryptography.fernet import Fernet
 from export_pipeline import secrets
 from export_pipeline.settings import Settings
 
+FILTERS = "filters"
+"""The key for ids of people whom jobs and erasures are about."""
+
 
 class Seal:
     """Encrypts and decrypts with the deployment's key ``name``."""

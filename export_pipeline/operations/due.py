@@ -11,7 +11,7 @@ from export_pipeline.exports.due import Due, due_days, due_exports, is_closed
 from export_pipeline.exports.live import LiveDays
 from export_pipeline.exports.request import FORMATS
 from export_pipeline.exports.scheduled import look, possible_from
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger import Ledger
 from export_pipeline.operations.alerts import Alert
 from export_pipeline.settings import Settings
@@ -64,7 +64,7 @@ def _had_its_time(ledger: Ledger, data_type: str, format_: str, day: date) -> bo
 
 def waiting_now(settings: Settings, ledger: Ledger) -> Waiting:
     """For which days of a data type something landed waits, looked at once for each."""
-    return cache(lambda name: waiting_days(settings, ledger, name))
+    return cache(waiting_for(settings, ledger))
 
 
 def overdue(

@@ -20,9 +20,9 @@ from export_pipeline.errors import Conflict, ExportPipelineError, NotFound
 from export_pipeline.exports.estimates import estimate
 from export_pipeline.exports.request import parse_request
 from export_pipeline.exports.service import request_export
+from export_pipeline.failures import answer_to
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, EXPORTS, OPEN
-from export_pipeline.outages import unreachable
 from export_pipeline.portal import export_form, once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.forms import Form, form_of
@@ -100,7 +100,7 @@ def download(request: Request, job_id: str) -> Response:
     here, now = deployment(request), utc_now()
     job = _found(request, job_id)
     export = published(here.settings, job)
-    leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
+    leads_to = urls(export, current_link(here.ledger, job, now), signer(request))
     note(request, "downloaded an export", job.id)
     return RedirectResponse(leads_to.download, 303)
 
@@ -146,7 +146,9 @@ def _expected(request: Request, form: Form) -> dict[str, Any]:
         wanted = parse_request(export_form.asked(form), now=now, settings=here.settings)
         found = estimate(here.settings, here.store, here.ledger, wanted, now)
     except (OSError, BotoCoreError) as error:
-        return {"error": f"How large it will be is not known: {unreachable(error).message}."}
+        if (told := answer_to(error)) is None:
+            raise
+        return {"error": f"How large it will be is not known: {told.message}."}
     except ExportPipelineError as error:
         return {"error": next(iter(export_form.told(Form(), error).errors.values()))}
     return {
@@ -194,7 +196,7 @@ def _files(request: Request, job: Job, now: datetime, part: int) -> dict[str, An
         return {"files": None, "leads_to": None, "command": "", "name": ""}
     here = deployment(request)
     export = published(here.settings, job)
-    leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
+    leads_to = urls(export, current_link(here.ledger, job, now), signer(request))
     name = one_file_name(export.manifest)
     return {
         "files": sliced(export.manifest.files, part),

@@ -97,7 +97,7 @@ def download(request: Request, job_id: str) -> Response:
     here, now = deployment(request), utc_now()
     job = _found(request, job_id)
     export = published(here.settings, job)
-    leads_to = urls(export, job, current_link(here.ledger, job, now), signer(request), now)
+    leads_to = urls(export, current_link(here.ledger, job, now), signer(request))
     note(request, "downloaded a person's data", job.id)
     return RedirectResponse(leads_to.download, 303)
 

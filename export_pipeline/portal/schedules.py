@@ -14,7 +14,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.recurring import change, create
 from export_pipeline.errors import ExportPipelineError, NotFound
 from export_pipeline.exports.scheduled import days_of, first_day, next_run, run_now
-from export_pipeline.ingest import waiting_days
+from export_pipeline.ingest import waiting_for
 from export_pipeline.ledger.paging import MOST_LISTED
 from export_pipeline.ledger.schedules import Schedule
 from export_pipeline.portal import export_form, once, saying, schedule_form
@@ -152,7 +152,7 @@ def run(request: Request, schedule_id: str) -> Response:
             ledger,
             found.id,
             utc_now(),
-            lambda name: waiting_days(settings, ledger, name),
+            waiting_for(settings, ledger),
         )
     except ExportPipelineError as error:
         return _page(request, found, problem=error.message, code=code_of(error))

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from export_pipeline.api.deployment import Deployment, deployment
 from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.errors import DamagedData, InvalidSetting, TransientError
+from export_pipeline.failures import answer_to
 from export_pipeline.ingest import list_quarantined
 from export_pipeline.ledger.messages import FAILED, Attempt, Message
 from export_pipeline.operations.alerts import Alert
 from export_pipeline.operations.status import Status, status
-from export_pipeline.outages import unreachable
 from export_pipeline.portal.deliveries import path_of
 from export_pipeline.portal.guards import member
 from export_pipeline.portal.pages import page
@@ -113,7 +113,9 @@ def _look(here: Deployment, now: datetime) -> View:
     except (TransientError, InvalidSetting) as error:
         return View(now, None, (), error.message)
     except (OSError, BotoCoreError) as error:
-        return View(now, None, (), unreachable(error).message)
+        if (told := answer_to(error)) is None:
+            raise
+        return View(now, None, (), told.message)
 
 
 def _rejected(here: Deployment) -> tuple[Rejected, ...]:

@@ -128,10 +128,6 @@ class Needles:
         known = values.is_valid().to_numpy(zero_copy_only=False)[rows]
         return rows[known], (found - offsets[rows][:, None])[known]
 
-    def count_in_values(self, values: pa.Array | pa.ChunkedArray) -> int:
-        """How many matches the values hold."""
-        return sum(len(self.spans_in_values(chunk)[0]) for chunk in _chunks(values))
-
     def mentioned(self, values: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
         """Of each value whether it holds a match."""
         return np.concatenate([np.zeros(0, bool), *map(self._mentioned, _chunks(values))])

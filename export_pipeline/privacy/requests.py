@@ -56,7 +56,7 @@ def request_erasures(
     """
     people = list(dict.fromkeys(checked_user_id(each, "userIds") for each in user_ids))
     ids = request_ids and request_ids[: len(people)]
-    return ledger.erasures.create_all(people, created_by, now, ids)
+    return ledger.erasures.create(people, created_by, now, ids)
 
 
 def shown(ledger: Ledger, request: Erasure) -> dict[str, Any]:

@@ -6,7 +6,7 @@ raw retention.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -22,6 +22,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import OTHER
 from export_pipeline.exports.daily import SCRATCH
 from export_pipeline.exports.due import is_closed
+from export_pipeline.exports.making import Waiting
 from export_pipeline.exports.publishing import HOLDERS, scratch
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
@@ -41,8 +42,6 @@ ATTEMPTS = 4
 MEMORY = "600MB"
 SHOWN_DAYS = 30
 TOP_CONTENTS = 10
-
-Waiting = Callable[[str], Collection[date] | None]
 
 
 @dataclass(frozen=True)

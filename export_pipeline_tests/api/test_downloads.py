@@ -223,7 +223,7 @@ def test_only_a_complete_job_has_links(api: Api) -> None:
 def test_after_its_time_the_file_is_gone(api: Api) -> None:
     status = api.complete()
     past = utc_now() - timedelta(seconds=1)
-    with sqlite3.connect(api.settings.ledger_file) as connection:
+    with sqlite3.connect(api.settings.root / "ledger.db") as connection:
         connection.execute(
             "update jobs set expires_at = ? where id = ?",
             (past.strftime("%Y-%m-%d %H:%M:%S.%f"), status["jobId"]),
@@ -238,9 +238,9 @@ def test_after_its_time_the_file_is_gone(api: Api) -> None:
 def test_a_url_ends_with_its_own_time(api: Api) -> None:
     status = api.complete()
     link = api.ledger.links.create(status["jobId"], utc_now() - timedelta(seconds=1), utc_now())
-    from export_pipeline.delivery.links import HmacSigner, Target
+    from export_pipeline.delivery.links import HmacSigner
 
-    url = HmacSigner(api.settings, api.url).url(link, Target("", "manifest.json"), utc_now())
+    url = HmacSigner(api.settings, api.url).url(link, "manifest.json")
     assert refused(fetched(url))[:2] == (410, "GONE")
 
 

@@ -38,7 +38,7 @@ ledger.execute("rollback")
 @contextmanager
 def locked(api: Api, seconds: float) -> Iterator[None]:
     """Another process holds a write transaction on the ledger, for so long, and no longer than the block."""
-    arguments = [sys.executable, "-c", HOLDER, str(api.settings.ledger_file), str(seconds)]
+    arguments = [sys.executable, "-c", HOLDER, str(api.settings.root / "ledger.db"), str(seconds)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -91,7 +91,7 @@ def test_a_ledger_locked_for_longer_than_calls_wait_is_told_as_503(
 
 def test_a_ledger_that_cannot_be_reached_is_told_as_503(serving: Serving, tmp_path: Path) -> None:
     api = serving(tmp_path / "home")
-    with sqlite3.connect(api.settings.ledger_file) as connection:
+    with sqlite3.connect(api.settings.root / "ledger.db") as connection:
         connection.execute("alter table jobs rename to elsewhere")
     connection.close()
     answer = api.post("/v1/analytics/export", json={"startDate": api.yesterday, "endDate": api.yesterday})

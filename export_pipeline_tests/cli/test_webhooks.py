@@ -1,6 +1,7 @@
 """Endpoints are made, tried and looked after from the command line."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_test_event_is_sent_at_once(run: Run, there: Receiver, webhook_id: str
 
 def test_deliveries_are_listed_and_retried(run: Run, webhook_id: str, settings: Settings) -> None:
     ledger = Ledger(settings)
-    ledger.messages.send_mail("operator.alert", {"subject": "x", "alerts": []}, "a@example.com", utc_now())
+    ledger.messages.tell({"x": "y"}, "a@example.com", utc_now(), timedelta(days=1))
     run("webhooks", "test", webhook_id)
     assert run("webhooks", "deliveries", "--json").document["total"] == 2
     (tested,) = run("webhooks", "deliveries", webhook_id, "--json").document["deliveries"]

@@ -30,7 +30,7 @@ def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
 @pytest.fixture
 def asked(deployment: Deployment) -> list[str]:
     """Two requests that wait."""
-    made = (deployment.ledger.erasures.create(user, "key_1", utc_now()) for user in (USER, OTHER))
+    made = (deployment.ledger.erasures.create([user], "key_1", utc_now())[0] for user in (USER, OTHER))
     return [request.id for request in made]
 
 

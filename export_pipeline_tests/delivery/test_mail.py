@@ -222,7 +222,7 @@ def test_a_message_by_e_mail_is_retried_until_it_is_taken_and_says_nothing_of_it
 
 def test_without_a_mail_server_a_message_waits_and_says_why(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "home")
-    outbox.ledger.messages.send_mail("operator.alert", {"subject": "x", "alerts": ["y"]}, TO, outbox.clock())
+    outbox.ledger.messages.tell({"x": "y"}, TO, outbox.clock(), timedelta(days=1))
     outbox.deliver()
     (message,) = outbox.messages()
     assert "EXPORT_PIPELINE_SMTP_HOST" in str(outbox.log(message.id)[0].error)

@@ -99,7 +99,7 @@ def test_rows_that_the_ledger_still_counts_while_an_erasure_is_under_way_are_no_
     land: Land, settings: Settings, store: Store, ledger: Ledger
 ) -> None:
     land([row(n, userId=USER if n % 3 == 0 else "user_1") for n in range(30)])
-    request = ledger.erasures.create(USER, "command", NOW)
+    request = ledger.erasures.create([USER], "command", NOW)[0]
     ledger.erasures.begin(request.id, NOW)
     erase(settings, store, TABLE, Edit({USER: (request.id,)}, Needles([USER]), 1000), request.id)
     with pytest.raises(TransientError, match="people are being erased"):

@@ -183,7 +183,7 @@ def test_a_cursor_from_the_future_of_a_restored_ledger_is_refused(
 ) -> None:
     land(back(0, 1))
     cursor = export().cursor
-    settings.ledger_file.rename(tmp_path / "lost.db")
+    (settings.root / "ledger.db").rename(tmp_path / "lost.db")
     request = parse_request({"cursor": cursor}, now=NOW, settings=settings)
     with pytest.raises(InvalidRequest, match="ahead of what"):
         write_export(

@@ -245,7 +245,7 @@ def test_events_of_an_erased_person_up_to_the_erasure_are_suppressed(
 ) -> None:
     at = datetime(2026, 2, 4, 9, tzinfo=UTC)
     key = secrets.key(settings, "suppression").hex()
-    ledger.suppress(hashlib.sha256(f"{key}erased".encode()).hexdigest(), at)
+    ledger.suppress_all([hashlib.sha256(f"{key}erased".encode()).hexdigest()], at)
     text = [
         line(userId="erased", eventId="before", timestamp="2026-02-04T08:59:59Z"),
         line(userId="erased", eventId="at", timestamp="2026-02-04T09:00:00Z"),

@@ -207,7 +207,7 @@ def test_a_person_is_erased_while_everything_runs_and_is_nowhere_after_what_had_
     )
     asked.ledger.jobs.fail(refused.id, "INTERNAL_ERROR", "for the test", utc_now())
     erasures = asked.ledger.erasures
-    request_id = erasures.create(user, "key_1", utc_now()).id
+    request_id = erasures.create([user], "key_1", utc_now())[0].id
     eventually("the end of the erasure", lambda: erasures.get(request_id).ended_at)
     request = erasures.get(request_id)
     assert (request.state, request.error_message) == ("complete", None)

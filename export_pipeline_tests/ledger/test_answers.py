@@ -58,6 +58,6 @@ def test_nothing_a_client_sent_is_in_the_ledger(ledger: Ledger, settings: Settin
     ledger.answers.reserve(
         "key_1", "POST /a", "for-user_00000001", b'{"userIds": ["user_00000002"]}', "e", NOW
     )
-    with sqlite3.connect(settings.ledger_file) as connection:
+    with sqlite3.connect(settings.root / "ledger.db") as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
-    assert b"user_0000" not in settings.ledger_file.read_bytes()
+    assert b"user_0000" not in (settings.root / "ledger.db").read_bytes()

@@ -19,9 +19,9 @@ DAY = date(2026, 11, 19)
 
 
 def test_requests_that_wait_together_are_one_pass(ledger: Ledger) -> None:
-    first, second = (ledger.erasures.create(name, "command", NOW) for name in ("user_1", "user_2"))
+    first, second = (ledger.erasures.create([name], "command", NOW)[0] for name in ("user_1", "user_2"))
     assert [each.id for each in ledger.erasures.begin(first.id, NOW)] == [first.id, second.id]
-    third = ledger.erasures.create("user_3", "command", NOW)
+    third = ledger.erasures.create(["user_3"], "command", NOW)[0]
     again = ledger.erasures.begin(second.id, LATER)
     assert [(each.id, each.pass_id, each.attempt) for each in again] == [
         (first.id, first.id, 2),
@@ -31,16 +31,16 @@ def test_requests_that_wait_together_are_one_pass(ledger: Ledger) -> None:
 
 
 def test_a_request_is_due_thirty_days_after_it_was_made(ledger: Ledger) -> None:
-    assert ledger.erasures.create("user_1", "command", NOW).due_at == NOW + timedelta(days=30)
+    assert ledger.erasures.create(["user_1"], "command", NOW)[0].due_at == NOW + timedelta(days=30)
 
 
 def test_who_was_erased_is_forgotten_with_the_requests_that_failed_before(ledger: Ledger) -> None:
-    failed = ledger.erasures.create("user_1", "command", NOW)
+    failed = ledger.erasures.create(["user_1"], "command", NOW)[0]
     ledger.erasures.begin(failed.id, NOW)
     ledger.erasures.keep_subject(failed.id, Subject("user_1", ("device-1",), ()))
     ledger.erasures.fail(failed.id, "INTERNAL_ERROR", "a file nobody knows", NOW)
     assert ledger.erasures.get(failed.id).state == FAILED
-    again = ledger.erasures.create("user_1", "command", NOW)
+    again = ledger.erasures.create(["user_1"], "command", NOW)[0]
     known = ledger.erasures.unfinished(again.subject)
     assert {subject.own for subject in known} == {None, ("device-1",)}
     ledger.erasures.begin(again.id, NOW)
@@ -52,7 +52,7 @@ def test_who_was_erased_is_forgotten_with_the_requests_that_failed_before(ledger
 
 
 def test_a_failed_request_can_be_gone_on_with_and_a_complete_one_not(ledger: Ledger) -> None:
-    request = ledger.erasures.create("user_1", "command", NOW)
+    request = ledger.erasures.create(["user_1"], "command", NOW)[0]
     with pytest.raises(Conflict):
         ledger.erasures.resume(request.id, NOW)
     ledger.erasures.begin(request.id, NOW)
@@ -66,7 +66,7 @@ def test_a_failed_request_can_be_gone_on_with_and_a_complete_one_not(ledger: Led
 
 
 def test_no_id_is_in_the_ledger_or_in_what_a_subject_looks_like(ledger: Ledger, settings: Settings) -> None:
-    request = ledger.erasures.create("user_00000001", "command", NOW)
+    request = ledger.erasures.create(["user_00000001"], "command", NOW)[0]
     ledger.erasures.keep_subject(request.id, Subject("user_00000001", ("device-1",), ("device-2",)))
     assert ledger.erasures.subject(request.id).contested == ("device-2",)
     assert "0001" not in repr(ledger.erasures.subject(request.id))
@@ -78,7 +78,7 @@ def test_no_id_is_in_the_ledger_or_in_what_a_subject_looks_like(ledger: Ledger, 
 def test_rows_removed_raise_the_versions_of_their_days_once(ledger: Ledger) -> None:
     batch = ledger.take_batch("events", "landing", [], NOW).id
     ledger.commit_batch(batch, Counts(received=5, accepted=5), {DAY: 5}, NOW)
-    request = ledger.erasures.create("user_1", "command", NOW)
+    request = ledger.erasures.create(["user_1"], "command", NOW)[0]
     ledger.erasures.begin(request.id, NOW)
     for _ in range(2):
         ledger.erasures.note_removed(request.id, "store.events", {"files": 1}, "events", {DAY: 2}, LATER)
@@ -89,7 +89,7 @@ def test_rows_removed_raise_the_versions_of_their_days_once(ledger: Ledger) -> N
 
 
 def test_the_instant_of_an_erasure_stays_what_it_was_first(ledger: Ledger) -> None:
-    request = ledger.erasures.create("user_1", "command", NOW)
+    request = ledger.erasures.create(["user_1"], "command", NOW)[0]
     ledger.erasures.begin(request.id, NOW)
     assert [ledger.erasures.date_from(request.id, at) for at in (NOW, LATER)] == [NOW, NOW]
     assert [ledger.erasures.reach_to(request.id, number) for number in (7, 9)] == [7, 7]
@@ -109,11 +109,11 @@ def test_what_is_no_id_of_a_request_is_not_repeated(ledger: Ledger) -> None:
 def test_a_request_goes_on_with_one_that_was_interrupted_and_with_none_of_its_own_pass(
     ledger: Ledger,
 ) -> None:
-    ledger.erasures.create("user_1", "command", NOW)
-    interrupted = ledger.erasures.create("user_1", "command", NOW)
+    ledger.erasures.create(["user_1"], "command", NOW)
+    interrupted = ledger.erasures.create(["user_1"], "command", NOW)[0]
     ledger.erasures.begin(interrupted.id, NOW)
-    ledger.erasures.create("user_1", "command", NOW)
-    again = ledger.erasures.create("user_1", "command", NOW)
+    ledger.erasures.create(["user_1"], "command", NOW)
+    again = ledger.erasures.create(["user_1"], "command", NOW)[0]
     ledger.erasures.begin(again.id, NOW)
     going_on = ledger.erasures.gone_on_with(ledger.erasures.get(again.id))
     assert [each.id for each in going_on] == [interrupted.id]

@@ -24,9 +24,9 @@ def test_a_key_is_found_by_its_text(ledger: Ledger) -> None:
 @pytest.mark.backends
 def test_the_ledger_does_not_hold_the_text(ledger: Ledger, settings: Settings) -> None:
     _, text = ledger.keys.create(["exports:read"], NOW)
-    with sqlite3.connect(settings.ledger_file) as connection:
+    with sqlite3.connect(settings.root / "ledger.db") as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
-    assert text.encode() not in settings.ledger_file.read_bytes()
+    assert text.encode() not in (settings.root / "ledger.db").read_bytes()
 
 
 def test_a_changed_text_finds_nothing(ledger: Ledger) -> None:

@@ -94,8 +94,8 @@ def test_totals_add_the_committed_batches_of_each_target(ledger: Ledger) -> None
 
 
 def test_the_later_erasure_of_a_person_counts(ledger: Ledger) -> None:
-    ledger.suppress("abc", NOW)
-    ledger.suppress("abc", NOW - timedelta(days=1))
+    ledger.suppress_all(["abc"], NOW)
+    ledger.suppress_all(["abc"], NOW - timedelta(days=1))
     assert ledger.suppressions().to_pylist() == [{"key_hash": "abc", "erased_at": NOW}]
 
 
@@ -115,7 +115,7 @@ def test_the_database_keeps_no_deleted_bytes_and_lets_readers_beside_a_writer(
     with engine.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA secure_delete")).scalar() == 1
-    plain = create_engine(f"sqlite:///{settings.ledger_file}")
+    plain = create_engine(f"sqlite:///{settings.root}/ledger.db")
     with engine.begin() as writing, plain.connect() as reading:
         writing.execute(text("delete from batches"))
         assert reading.execute(text("select count(*) from batches")).scalar() == 0

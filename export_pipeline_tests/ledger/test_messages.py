@@ -9,7 +9,7 @@ import pytest
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger import Job, Ledger, NewJob, messages
 from export_pipeline.ledger.attempts import LEASE, Claimed, Outcome
-from export_pipeline.ledger.messages import EVENTS, Message
+from export_pipeline.ledger.messages import EVENTS, Message, NewMessage
 from export_pipeline.ledger.webhooks import Webhook
 
 pytestmark = pytest.mark.backends("postgres")
@@ -278,16 +278,18 @@ def test_rotating_again_within_the_hour_ends_no_secret_early(ledger: Ledger) -> 
 def test_secrets_and_addresses_are_not_readable_in_the_ledger(ledger: Ledger) -> None:
     webhook, secret = ledger.webhooks.create("https://example.com", EVENTS, "", NOW)
     ledger.webhooks.rotate(webhook.id, NOW)
-    message_id = ledger.messages.send_mail("operator.alert", {}, "someone@example.com", NOW)
-    assert ledger.messages.address(message_id or "") == "someone@example.com"
+    sealed = ledger.messages.sealed("someone@example.com")
+    (message_id,) = ledger.messages.send_all([NewMessage("operator.alert", {}, address=sealed)], NOW)
+    assert ledger.messages.address(message_id) == "someone@example.com"
     files = b"".join(path.read_bytes() for path in ledger._settings.root.glob("ledger.db*"))
     assert secret.removeprefix("whsec_").encode() not in files
     assert b"someone@example.com" not in files
 
 
 def test_what_is_told_once_is_not_told_again(ledger: Ledger) -> None:
-    assert ledger.messages.send_mail("operator.alert", {}, "a@example.com", NOW, once="silence") is not None
-    assert ledger.messages.send_mail("operator.alert", {}, "a@example.com", NOW, once="silence") is None
+    new = NewMessage("operator.alert", {}, address=ledger.messages.sealed("a@example.com"), once="silence")
+    assert len(ledger.messages.send_all([new], NOW)) == 1
+    assert ledger.messages.send_all([new], NOW) == ()
 
 
 def test_a_removed_endpoint_takes_its_log_with_it(ledger: Ledger) -> None:

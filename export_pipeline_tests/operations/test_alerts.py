@@ -63,14 +63,14 @@ def test_a_batch_that_does_not_end_is_reported(settings: Settings, ledger: Ledge
 def test_an_erasure_that_failed_or_waits_for_long_is_reported_until_it_is_done(
     settings: Settings, ledger: Ledger
 ) -> None:
-    waiting = ledger.erasures.create("user_00000001", "command", NOW - timedelta(hours=2))
-    failed = ledger.erasures.create("user_00000002", "command", NOW - timedelta(minutes=2))
+    waiting = ledger.erasures.create(["user_00000001"], "command", NOW - timedelta(hours=2))[0]
+    failed = ledger.erasures.create(["user_00000002"], "command", NOW - timedelta(minutes=2))[0]
     ledger.erasures.fail(failed.id, "NOT_PROVEN", "nobody accounts for a file", NOW)
     found = alerts(settings, ledger, NOW)
     assert [alert.subject for alert in found] == [waiting.id, failed.id]
     assert "was asked for at 2026-11-20 10:00 UTC and is queued, due by 2026-12-20" in found[0].message
     assert "nobody accounts for a file; ask for it again" in found[1].message
-    again = ledger.erasures.create("user_00000002", "command", NOW)
+    again = ledger.erasures.create(["user_00000002"], "command", NOW)[0]
     ledger.erasures.begin(again.id, NOW)
     for request in (waiting, again):
         ledger.erasures.complete(request.id, "certificates/x.json", NOW)

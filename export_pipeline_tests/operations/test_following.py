@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from export_pipeline.delivery.links import DEFAULT_URL, HmacSigner, followed
+from export_pipeline.delivery.links import HmacSigner, followed
 from export_pipeline.delivery.onefile import assembled
 from export_pipeline.delivery.payloads import payload
 from export_pipeline.delivery.recurring import create
@@ -118,7 +118,7 @@ class Following(RuleBasedStateMachine):
         given = {"home": str(self.home), "workers": "1", "webhook_allow": URL.rstrip("/")}
         self.settings = load({variable(name): value for name, value in given.items()})
         self.store, self.ledger = Store(self.settings), Ledger(self.settings)
-        self.signer = HmacSigner(self.settings, DEFAULT_URL)
+        self.signer = HmacSigner(self.settings)
 
     def begin_feeds(self) -> None:
         for mode in ("full", "incremental"):

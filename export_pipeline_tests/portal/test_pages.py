@@ -93,7 +93,7 @@ def test_script_in_any_text_is_text_on_every_page(opening: Opening) -> None:
     ledger.jobs.fail(job.id, SCRIPT, SCRIPT, now, attempt=1)
     wanted = {"frequency": "weekly", "delivery": {"webhookId": hook}, "filters": {"contentIds": [SCRIPT]}}
     create(portal.settings, ledger, wanted, now, created_by=SCRIPT)
-    erasure = ledger.erasures.create(SCRIPT, "portal", now)
+    erasure = ledger.erasures.create([SCRIPT], "portal", now)[0]
     ledger.erasures.begin(erasure.id, now)
     ledger.erasures.fail(ledger.erasures.get(erasure.id).pass_id or "", "X", SCRIPT, now)
     person = request_access(portal.settings, ledger, SCRIPT, now=now, created_by=SCRIPT)

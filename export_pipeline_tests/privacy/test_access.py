@@ -228,7 +228,7 @@ def test_killed_anywhere_it_is_made_once_by_the_next_try(
 
 def erase_meanwhile(settings: Settings) -> None:
     """What an erasure tells the ledger of a day it changed."""
-    engine = create_engine(f"sqlite:///{settings.ledger_file}")
+    engine = create_engine(f"sqlite:///{settings.root}/ledger.db")
     with engine.begin() as connection:
         connection.execute(text("update data_versions set erasures = erasures + 1"))
     engine.dispose()

@@ -60,7 +60,7 @@ def link(settings: Settings, store: Store, ledger: Ledger, linked: Sequence[Link
 
 def erase_people(settings: Settings, store: Store, ledger: Ledger, *user_ids: str) -> list[str]:
     """Erase people from the store in one pass; the ids of their requests."""
-    requests = [ledger.erasures.create(user_id, "command", NOW).id for user_id in user_ids]
+    requests = [ledger.erasures.create([user_id], "command", NOW)[0].id for user_id in user_ids]
     for step in (resolve_people, suppress, erase_store):
         step(settings, store, ledger, requests[0], NOW)
     return requests
@@ -169,7 +169,7 @@ def test_what_waits_to_be_taken_in_is_suppressed_and_what_happens_later_is_kept(
 
 
 def test_a_step_before_its_turn_is_refused(settings: Settings, store: Store, ledger: Ledger) -> None:
-    request = ledger.erasures.create("user_00000001", "command", NOW).id
+    request = ledger.erasures.create(["user_00000001"], "command", NOW)[0].id
     with pytest.raises(Conflict):
         suppress(settings, store, ledger, request, NOW)
     resolve_people(settings, store, ledger, request, NOW)
