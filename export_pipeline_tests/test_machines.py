@@ -24,6 +24,7 @@ from export_pipeline.ledger.jobs import NewJob
 from export_pipeline.locks import confirm, is_held, lock, lock_soon, members, sessions
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
+from export_pipeline_tests.conditions import until
 from export_pipeline_tests.postgres import Server, name_of
 from export_pipeline_tests.rows import row, table
 
@@ -195,16 +196,15 @@ def test_a_server_that_goes_and_comes_back_loses_nothing_and_is_found_again(
     threads = [threading.Thread(target=work, args=(ledger,)) for ledger in ledgers * 2]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
-    postgres_server.stop(how)
-    before, tried = len(taken), len(failed)
-    time.sleep(0.2)
-    assert len(failed) > tried
-    postgres_server.start()
-    until = time.monotonic() + 20
-    while len(taken) < before + 20 and time.monotonic() < until:
-        time.sleep(0.05)
-    stop.set()
+    try:
+        until(lambda: len(taken) > len(threads))
+        postgres_server.stop(how)
+        before, tried = len(taken), len(failed)
+        until(lambda: len(failed) > tried + len(threads))
+        postgres_server.start()
+        until(lambda: len(taken) >= before + 20 or unexpected)
+    finally:
+        stop.set()
     for thread in threads:
         thread.join()
     assert unexpected == []

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from export_pipeline import buckets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
+from export_pipeline.objects import AnyPath, is_remote
 
 router = APIRouter(tags=["Operation"])
 
@@ -24,12 +26,14 @@ async def healthz() -> Response:
     responses={503: {"description": "Something it needs does not work"}},
 )
 def readyz(request: Request) -> Response:
-    """Looks at the ledger, the tables and the exports' directory; Dagster is not needed to answer."""
+    """Looks at the ledger, the tables, the exports wherever they lie and the state root; Dagster is not needed
+    to answer."""
     here = deployment(request)
     checks: dict[str, Callable[[], object]] = {
         "ledger": lambda: here.ledger.jobs.open(utc_now()),
         "store": lambda: here.store.files("engagement_events", utc_now().date(), utc_now().date()),
-        "exports": lambda: _writable(str(here.settings.root)),
+        "exports": lambda: _usable(here.settings.exports),
+        "root": lambda: _usable(here.settings.root),
     }
     found = {name: _works(check) for name, check in checks.items()}
     ready = all(found.values())
@@ -48,9 +52,11 @@ def _works(check: Callable[[], object]) -> bool:
     return True
 
 
-def _writable(folder: str) -> None:
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(folder)
+def _usable(folder: AnyPath) -> None:
+    if is_remote(folder):
+        next(buckets.listed(folder, deep=False), None)
+    elif folder.exists() and not os.access(str(folder), os.W_OK):
+        raise PermissionError
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

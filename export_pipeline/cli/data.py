@@ -78,7 +78,7 @@ def ingest(output: Output, paths: Sequence[Path], database: Path | None) -> None
     store, ledger = Store(settings), Ledger(settings)
     with output.progress("ingest", "B") as progress:
         if database:
-            report = ingest_database(settings, store, ledger, database)
+            report = ingest_database(settings, store, ledger, database, read=steps(progress))
         elif paths:
             report = ingest_paths(settings, store, ledger, paths, progress=progress)
         else:

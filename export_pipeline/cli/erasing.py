@@ -26,9 +26,7 @@ def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool
 
     USER is a user id or an anonymous id. Others can see a command's arguments; --stdin keeps it out of them.
     """
-    from export_pipeline.days import utc_now
     from export_pipeline.ledger import Ledger
-    from export_pipeline.privacy.foreseeing import foresee
     from export_pipeline.privacy.identity import checked_user_id
     from export_pipeline.settings import load
     from export_pipeline.store import Store
@@ -42,11 +40,21 @@ def erase(output: Output, people: Sequence[str], from_stdin: bool, dry_run: bool
     settings = load()
     store, ledger = Store(settings), Ledger(settings)
     if dry_run:
-        document = foresee(settings, store, ledger, user_ids, utc_now())
+        document = _foreseen(output, settings, store, ledger, user_ids)
         output.show(document, lambda: _foreseen_text(document))
         return
     documents = _erased(output, settings, store, ledger, user_ids)
     output.show({"requests": documents}, lambda: "\n".join(map(_text, documents)))
+
+
+def _foreseen(
+    output: Output, settings: "Settings", store: "Store", ledger: "Ledger", user_ids: Sequence[str]
+) -> dict[str, Any]:
+    from export_pipeline.days import utc_now
+    from export_pipeline.privacy.foreseeing import foresee
+
+    with output.progress("look", "steps") as progress:
+        return foresee(settings, store, ledger, user_ids, utc_now(), progress)
 
 
 def _erased(
@@ -84,9 +92,7 @@ def reapply(output: Output, kept: Path | None, dry_run: bool) -> int:
     Whoever is in the store with something from before their erasure is erased as a whole. An id that was only
     used again afterwards is left alone. Exits 1 if a certificate was changed, or not issued here.
     """
-    from export_pipeline.days import utc_now
     from export_pipeline.ledger import Ledger
-    from export_pipeline.privacy.foreseeing import foresee
     from export_pipeline.privacy.reapplying import proofs, restored, suppress_again
     from export_pipeline.settings import load
     from export_pipeline.store import Store
@@ -100,7 +106,7 @@ def reapply(output: Output, kept: Path | None, dry_run: bool) -> int:
     lines += [f"not used: {problem}" for problem in found.problems]
     if dry_run:
         foreseen = (
-            foresee(settings, store, ledger, list(user_ids), utc_now()) if user_ids else {"requests": []}
+            _foreseen(output, settings, store, ledger, list(user_ids)) if user_ids else {"requests": []}
         )
         lines += [_foreseen_text(foreseen)] if user_ids else []
         output.show({**document, **foreseen}, lambda: "\n".join(lines))

@@ -142,7 +142,8 @@ def verify(output: Output, path: Path, manifest: Path | None) -> int:
 
     if manifest is not None and path.is_dir():
         raise click.UsageError("--manifest is for a downloaded file; an export's directory holds its own")
-    report = run(path) if path.is_dir() else verify_file(path, manifest)
+    with output.progress("verify", "B") as progress:
+        report = run(path, progress) if path.is_dir() else verify_file(path, manifest)
 
     def text() -> str:
         verdict = (

@@ -86,7 +86,9 @@ def retention(output: Output, dry_run: bool, instant: str | None) -> None:
 
     now = parse_instant(instant, "--now") if instant is not None else utc_now()
     settings = load()
-    removed = retain(settings, Store(settings), Ledger(settings), now, dry_run=dry_run)
+    store, ledger = Store(settings), Ledger(settings)
+    with output.progress("retention", "steps") as progress:
+        removed = retain(settings, store, ledger, now, dry_run=dry_run, told=progress)
     output.show(
         rounds.to_json(removed),
         lambda: table(

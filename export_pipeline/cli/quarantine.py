@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from export_pipeline.cli.data import counts_table
-from export_pipeline.cli.output import Output, json_option, pass_output, table
+from export_pipeline.cli.output import Output, json_option, pass_output, steps, table
 
 
 @click.group()
@@ -99,7 +99,9 @@ def replay(output: Output, batch: str | None) -> None:
     from export_pipeline.store import Store
 
     settings = load()
-    document = take_again(settings, Store(settings), Ledger(settings), batch).to_json()
+    store, ledger = Store(settings), Ledger(settings)
+    with output.progress("replay", "B") as progress:
+        document = take_again(settings, store, ledger, batch, read=steps(progress)).to_json()
     output.show(document, lambda: counts_table(document))
 
 

@@ -44,7 +44,8 @@ def export(output: Output, user: str | None, from_stdin: bool, out: Path) -> Non
     outside_root(out, settings)
     ledger = Ledger(settings)
     access = Access(settings, Store(settings), ledger, waiting=waiting_for(settings, ledger))
-    job = access.make(user_id, "command")
+    with output.progress("export", "rows") as progress:
+        job = access.make(user_id, "command", progress)
     path = hand_over(settings, job, out)
     document = {"jobId": job.id, "path": str(path), "rows": job.rows, "withheld": job.withheld}
     output.show(document, f"{path}: {job.rows:,} rows, {job.withheld:,} withheld")

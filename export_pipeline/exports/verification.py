@@ -6,10 +6,11 @@ days as the manifest says. Each problem is a sentence that says what is wrong an
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
+from threading import Lock
 
 from export_pipeline.days import days_between
 from export_pipeline.events.catalogue import DATA_TYPES
@@ -36,8 +37,13 @@ class VerifyReport:
         return not self.problems
 
 
-def verify(path: AnyPath) -> VerifyReport:
-    """Check the export at ``path``, or every export below it, reading every byte; memory is bounded."""
+def verify(path: AnyPath, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+    """Check the export at ``path``, or every export below it, reading every byte; memory is bounded.
+
+    Args:
+        progress: told the bytes of the files that were looked at, and those of all there are.
+    """
+    read = _counting(progress, path)
     folders = [path] if (path / MANIFEST).is_file() else sorted(m.parent for m in path.rglob(MANIFEST))
     archives = [] if folders == [path] else sorted(file for file in path.rglob("*.zip") if is_archive(file))
     problems: list[str] = []
@@ -45,9 +51,10 @@ def verify(path: AnyPath) -> VerifyReport:
         problems.append(f"{path} holds no export; there is no {MANIFEST} in it or below it")
     for folder in folders:
         label = "" if folder == path else f"{relative(folder, path)}/"
-        problems += [f"{label}{problem}" for problem in export_problems(folder)]
+        problems += [f"{label}{problem}" for problem in export_problems(folder, read)]
     for archive in archives:
         problems += [f"{relative(archive, path)}: {problem}" for problem in archive_problems(archive)]
+        read(archive)
     if folders != [path]:
         for file in _files(path):
             if file not in archives and not any(folder in file.parents for folder in folders):
@@ -55,8 +62,30 @@ def verify(path: AnyPath) -> VerifyReport:
     return VerifyReport(tuple(problems), len(folders) + len(archives))
 
 
-def export_problems(folder: AnyPath) -> list[str]:
+def _counting(progress: Callable[[int, int], None] | None, path: AnyPath) -> Callable[[AnyPath], None]:
+    """What to call with each file that was looked at; also from several threads."""
+    if progress is None:
+        return lambda _: None
+    total, done, counting = sum(map(_size, _files(path))), 0, Lock()
+
+    def count(file: AnyPath) -> None:
+        nonlocal done
+        with counting:
+            done += _size(file)
+            progress(done, total)
+
+    return count
+
+
+def _size(path: AnyPath) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def export_problems(folder: AnyPath, read: Callable[[AnyPath], None] = lambda _: None) -> list[str]:
     """What is wrong with the export in ``folder``; sentences that begin with a name relative to it.
+
+    Args:
+        read: told each part file that was looked at.
 
     Raises:
         TransientError: if the object store does not answer.
@@ -84,7 +113,7 @@ def export_problems(folder: AnyPath) -> list[str]:
         if (name := relative(file, folder)) not in expected:
             problems.append(f"{name} is in the export but not in its manifest")
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        found = list(executor.map(lambda file: _read(folder, file, manifest), manifest.files))
+        found = list(executor.map(lambda file: _read(folder, file, manifest, read), manifest.files))
     for entry, (_, wrong) in zip(manifest.files, found, strict=True):
         problems += [f"{entry.name} {text}" for text in wrong]
     if any(wrong for _, wrong in found):
@@ -97,14 +126,18 @@ def differences(entry: FileEntry, path: AnyPath, found: Content) -> list[str]:
     return unlike(entry, path.stat().st_size, digest(path), found)
 
 
-def _read(folder: AnyPath, file: FileEntry, manifest: Manifest) -> tuple[Content, list[str]]:
+def _read(
+    folder: AnyPath, file: FileEntry, manifest: Manifest, read: Callable[[AnyPath], None]
+) -> tuple[Content, list[str]]:
     path = folder / file.name
     if not is_remote(path) and path.exists() and not path.is_file():
         return Content(), ["is no file"]  # a pipe or a device would be read for ever
     try:
         with answering():
             content = read_part(path, file.data_type, manifest.format, manifest.compression)
-            return content, differences(file, path, content)
+            wrong = differences(file, path, content)
+            read(path)
+            return content, wrong
     except FileNotFoundError:
         return Content(), ["is missing; the manifest lists it"]
     except OSError as error:

@@ -5,7 +5,7 @@ Timestamps without a zone are UTC. What is new is told by the instant at which r
 (``receivedAt``; in a user table the instant that says which row is newest).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,13 +32,22 @@ _INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def ingest_database(
-    settings: Settings, store: Store, ledger: Ledger, path: Path, *, now: datetime | None = None
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    path: Path,
+    *,
+    now: datetime | None = None,
+    read: Callable[[int], None] | None = None,
 ) -> Report:
     """Take the rows of the database at ``path`` that are new since the last time.
 
     Rows received in the ``duckdb_overlap_minutes`` before are read again, as they can become visible late;
     what was taken already is refused as duplicate. Rows that do not say when they were received are taken the
     first time only, as later ones cannot be told from them. A run that is killed is put right by the next.
+
+    Args:
+        read: told the bytes of each piece that was read.
 
     Raises:
         InvalidRequest: if ``path`` is no DuckDB database with tables like ours.
@@ -47,7 +56,7 @@ def ingest_database(
     source = str(path.absolute())
     overlap = timedelta(minutes=settings.duckdb_overlap_minutes)
     with (
-        exclusively(settings, store, ledger, now or utc_now()) as run,
+        exclusively(settings, store, ledger, now or utc_now(), read) as run,
         scratch_directory(settings.tmp, SCRATCH) as scratch,
         opened(path, scratch / "spill") as database,
     ):

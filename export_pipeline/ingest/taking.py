@@ -76,15 +76,19 @@ def replay(
     batch_id: str | None = None,
     *,
     now: datetime | None = None,
+    read: Callable[[int], None] | None = None,
 ) -> Report:
     """Take the quarantined lines of a batch again, or of all batches.
 
     Lines that are no longer rejected leave the quarantine; the others stay there, under the replay's batch.
 
+    Args:
+        read: told the bytes of each piece that was read.
+
     Raises:
         InvalidRequest: if the batch has no lines in quarantine.
     """
-    with exclusively(settings, store, ledger, now or utc_now()) as run:
+    with exclusively(settings, store, ledger, now or utc_now(), read) as run:
         entries = quarantine.list_quarantined(settings)
         if batch_id is not None:
             entries = [quarantine.find(settings, batch_id)]

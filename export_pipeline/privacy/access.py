@@ -52,6 +52,13 @@ class Collected:
     contested_ids: int
 
 
+Told = Callable[[int, int], None]
+
+
+def _untold(_rows: int, _found: int) -> None:
+    """For work that nobody watches."""
+
+
 class Access:
     """Work on access exports of one deployment; ``waiting`` is as for other exports."""
 
@@ -66,8 +73,11 @@ class Access:
         self._settings, self._store, self._ledger = settings, store, ledger
         self._clock, self._waiting = clock, waiting
 
-    def make(self, user_id: object, created_by: str) -> Job:
+    def make(self, user_id: object, created_by: str, told: Told | None = None) -> Job:
         """Ask for an access export and make it here and now; nobody else works on it meanwhile.
+
+        Args:
+            told: the rows written, and how many are found so far.
 
         Raises:
             InvalidRequest, DamagedData, StorageFull, TransientError: see ``collect``.
@@ -79,8 +89,8 @@ class Access:
                 self._settings, self._ledger, user_id,
                 now=self._clock(), created_by=created_by, job_id=job_id,
             )  # fmt: skip
-            self._collect(self._ledger.jobs.start(job_id, 1, self._clock()))
-            return self._publish(self._ledger.jobs.get(job_id, self._clock()))
+            self._collect(self._ledger.jobs.start(job_id, 1, self._clock()), told or _untold)
+            return self._publish(self._ledger.jobs.get(job_id, self._clock()), told or _untold)
 
     def collect(self, job_id: str) -> Collected:
         """Begin an attempt at an open job: find what is held, write the archive out of sight, read it back.
@@ -118,12 +128,12 @@ class Access:
         ):
             yield
 
-    def _collect(self, job: Job) -> Collected:
+    def _collect(self, job: Job, told: Told = _untold) -> Collected:
         with self._failing(job):
             reach(self._settings, "access.started")
-            return planned_again(lambda: self._write(job))
+            return planned_again(lambda: self._write(job, told))
 
-    def _write(self, job: Job) -> Collected:
+    def _write(self, job: Job, told: Told) -> Collected:
         settings, ledger = self._settings, self._ledger
         folder = made_in(settings, job.id)
         shutil.rmtree(folder, ignore_errors=True)
@@ -139,6 +149,7 @@ class Access:
                 nonlocal written
                 written += rows
                 ledger.jobs.progress(job.id, job.attempt, written, self._clock(), found)
+                told(written, found)
 
             sources = Sources(settings, self._store, ledger, self._waiting, progress)
             with connection(settings) as reading:
@@ -156,7 +167,7 @@ class Access:
             raise Conflict(f"job {job.id} has ended", field="jobId")
         return held
 
-    def _publish(self, job: Job) -> Job:
+    def _publish(self, job: Job, told: Told = _untold) -> Job:
         if job.state != PROCESSING:
             raise Conflict(f"job {job.id} is {job.state}; nothing is collected for it", field="jobId")
         with self._failing(job):
@@ -165,7 +176,7 @@ class Access:
                 with self._ledger.lock(PUBLISHING):
                     if self._is_current(folder):
                         return self._move(job, folder / archive_name(job.id))
-                planned_again(lambda: self._write(job))
+                planned_again(lambda: self._write(job, told))
             raise TransientError(f"people were erased {_PLANS} times in a row meanwhile; ask for it again")
 
     def _is_current(self, folder: Path) -> bool:

@@ -1,6 +1,6 @@
 """A round of retention: everything that is past its time at an instant, removed and counted (contract, 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,20 @@ from export_pipeline.store.maintenance import LOCK as MAINTENANCE_LOCK
 from export_pipeline.store.tables import METRICS_TABLE
 
 LOCK = "retention"
+_JOBS = "exports", "accessExports"
+
+_Step = Callable[[], Mapping[str, Item]]
+"""Removes some, and says what by what it was."""
 
 
 def retain(
-    settings: Settings, store: Store, ledger: Ledger, now: datetime, *, dry_run: bool = False
+    settings: Settings,
+    store: Store,
+    ledger: Ledger,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    told: Callable[[int, int], None] | None = None,
 ) -> dict[str, Item]:
     """Remove what is past its time at ``now``; what was removed, by what it was.
 
@@ -28,21 +38,45 @@ def retain(
 
     Args:
         dry_run: nothing is changed; what would be removed.
+        told: how many steps are done, and how many there are.
     """
     removed: dict[str, Item] = {}
+    alone: tuple[_Step, ...] = (
+        lambda: raw.drop_events(settings, store, ledger, now, dry_run),
+        lambda: {METRICS_TABLE: raw.drop_metrics(settings, store, ledger, now, dry_run)},
+        lambda: {"quarantine": raw.drop_quarantine(settings, now, dry_run)},
+        lambda: {"orphans": leftovers.sweep_orphans(settings, store, now, dry_run)},
+    )
+    before: tuple[_Step, ...] = (
+        lambda: {"dailyExports": exports.expire_daily(settings, ledger, now, dry_run)},
+        lambda: dict(
+            zip(
+                ("exports", "accessExports"), exports.expire_jobs(settings, ledger, now, dry_run), strict=True
+            )
+        ),
+    )
+    after: tuple[_Step, ...] = (
+        lambda: {"answers": leftovers.forget_answers(ledger, now, dry_run)},
+        lambda: {"downloads": leftovers.forget_downloads(settings, ledger, now, dry_run)},
+        lambda: {"deliveries": leftovers.forget_deliveries(settings, ledger, now, dry_run)},
+        lambda: {"audit": leftovers.forget_audit(settings, ledger, now, dry_run)},
+        lambda: {"locks": leftovers.sweep_locks(settings, dry_run)},
+    )
+    all_steps, done = len(before) + len(alone) + len(after), 0
+
+    def take(steps: tuple[_Step, ...]) -> None:
+        nonlocal done
+        for step in steps:
+            removed.update(step())
+            done += 1
+            if told:
+                told(done, all_steps)
+
     with answering(), ledger.lock(LOCK):
-        removed["dailyExports"] = exports.expire_daily(settings, ledger, now, dry_run)
-        removed["exports"], removed["accessExports"] = exports.expire_jobs(settings, ledger, now, dry_run)
+        take(before)
         with ledger.lock(MAINTENANCE_LOCK), ledger.lock(INGEST_LOCK):
-            removed |= raw.drop_events(settings, store, ledger, now, dry_run)
-            removed[METRICS_TABLE] = raw.drop_metrics(settings, store, ledger, now, dry_run)
-            removed["quarantine"] = raw.drop_quarantine(settings, now, dry_run)
-            removed["orphans"] = leftovers.sweep_orphans(settings, store, now, dry_run)
-        removed["answers"] = leftovers.forget_answers(ledger, now, dry_run)
-        removed["downloads"] = leftovers.forget_downloads(settings, ledger, now, dry_run)
-        removed["deliveries"] = leftovers.forget_deliveries(settings, ledger, now, dry_run)
-        removed["audit"] = leftovers.forget_audit(settings, ledger, now, dry_run)
-        removed["locks"] = leftovers.sweep_locks(settings, dry_run)
+            take(alone)
+        take(after)
         if not dry_run:
             ledger.keeping.note_round(to_json(removed)["removed"], now)
     return removed

@@ -22,6 +22,7 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.settings import load
 from export_pipeline_tests.api.conftest import Api, Serving
 from export_pipeline_tests.api.test_exports import EXPORT, refused
+from export_pipeline_tests.conditions import until
 from export_pipeline_tests.postgres import Server
 
 LOCKED_SECONDS = 10.0
@@ -108,11 +109,7 @@ def test_a_client_that_leaves_is_logged_with_the_bytes_it_got(api: Api) -> None:
     with socket.create_connection((url.hostname or "", url.port or 0)) as client:
         client.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         client.recv(10)
-    for _ in range(100):
-        if api.ledger.links.downloads(status["jobId"])[0]:
-            break
-        time.sleep(0.05)
-    assert api.ledger.links.downloads(status["jobId"])[0] == 1
+    until(lambda: api.ledger.links.downloads(status["jobId"])[0] == 1)
 
 
 def test_a_request_made_again_after_the_server_was_killed_makes_one_job(api: Api, tmp_path: Path) -> None:

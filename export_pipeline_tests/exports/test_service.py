@@ -1,7 +1,6 @@
 """What is asked for is made once and whole, or ends with a reason; nothing half made stays."""
 
 import json
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from export_pipeline import locks
 from export_pipeline.errors import Conflict, DamagedData, InvalidRequest, OutsideRetention, TransientError
 from export_pipeline.exports import parse_request, verify, write_export
 from export_pipeline.exports.manifest import from_json
@@ -20,6 +20,7 @@ from export_pipeline.locks import lock_soon
 from export_pipeline.objects import files_below, is_remote, relative
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
+from export_pipeline_tests.conditions import until
 from export_pipeline_tests.exports.conftest import NOW, Land
 from export_pipeline_tests.exports.encoded import at
 from export_pipeline_tests.exports.process import die, start
@@ -280,7 +281,7 @@ def test_what_may_pass_is_left_to_a_second_attempt_and_then_fails(
 
 
 def test_a_ledger_that_is_locked_for_a_while_holds_a_job_up_and_no_more(
-    land: Land, ask: Ask, work: Run, ledger: Ledger
+    land: Land, ask: Ask, work: Run, settings: Settings, ledger: Ledger
 ) -> None:
     land([row(n) for n in range(5)])
     job = ask()
@@ -288,7 +289,8 @@ def test_a_ledger_that_is_locked_for_a_while_holds_a_job_up_and_no_more(
         with ledger._engine.begin() as writing:
             writing.exec_driver_sql("update jobs set processed_rows = 0")
             working = pool.submit(work, job)
-            time.sleep(1)
+            # Who holds the job's lock writes next.
+            until(lambda: locks.is_held(settings, lock_name(job.id)))
             assert not working.done()
         assert working.result().state == "complete"
 

@@ -24,6 +24,7 @@ from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
 from export_pipeline_tests import objectstore
+from export_pipeline_tests.conditions import until
 from export_pipeline_tests.exports import process
 from export_pipeline_tests.privacy.scenario import ADA, ADAS_PHONE, ADAS_TABLET, FIRST, NOW, Deployment
 from export_pipeline_tests.privacy.walker import find
@@ -77,13 +78,6 @@ def working(work: Callable[[], object]) -> Iterator[threading.Thread]:
     if failed:
         raise failed[0]
     assert not thread.is_alive()
-
-
-def until(is_so: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def erase(there: Deployment) -> None:
