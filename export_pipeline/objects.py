@@ -10,9 +10,8 @@ import io
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import duckdb
 import fsspec
 import pyarrow as pa
+from botocore.exceptions import BotoCoreError
 from upath import UPath
 
 from export_pipeline import buckets, files
 from export_pipeline.duckdb_objects import Objects
 from export_pipeline.ranges import Ranges
-from export_pipeline.uploading import Upload
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -159,51 +158,11 @@ def writing(path: AnyPath, *, absent: bool = False) -> Iterator[BinaryIO]:
         upload.closed = True
         if buckets.is_refused_as_ended(error) and buckets.is_marked(path, mark):
             return
-        with suppress(OSError):
+        with suppress(OSError, BotoCoreError):
             upload.discard()
         if absent and buckets.is_refused_as_there(error):
             raise FileExistsError(errno.EEXIST, "it is there already", path.name) from None
         raise
-
-
-@dataclass(frozen=True)
-class Extent:
-    """``length`` bytes of the file at ``path`` from ``offset`` on."""
-
-    path: AnyPath
-    offset: int
-    length: int
-
-
-def compose(target: AnyPath, pieces: Sequence["bytes | Extent"]) -> None:
-    """Put ``pieces`` together, in order, as the file ``target``, which must not be there.
-
-    An object appears whole or not at all; a store copies what is large enough by itself.
-
-    Raises:
-        FileExistsError: if there is such an object.
-    """
-    if isinstance(target, Path):
-        target.unlink(missing_ok=True)  # of a process that died here; nobody reads it yet
-        with writing(target) as file:
-            for piece in pieces:
-                for block in _blocks_of(piece):
-                    file.write(block)
-        return
-    with Upload(target) as upload:
-        for piece in pieces:
-            if isinstance(piece, Extent) and not isinstance(piece.path, Path):
-                upload.copy(piece.path, piece.offset, piece.length)
-            else:
-                for block in _blocks_of(piece):
-                    upload.add(block)
-
-
-def _blocks_of(piece: "bytes | Extent") -> Iterator[bytes]:
-    if isinstance(piece, Extent):
-        yield from part(piece.path, piece.offset, piece.offset + piece.length)
-    else:
-        yield piece
 
 
 def bring(made: Path, place: UPath) -> None:

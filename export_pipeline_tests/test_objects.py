@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from export_pipeline import objects
+from export_pipeline import composing, objects
 from export_pipeline.settings import Settings
 
 pytestmark = pytest.mark.backends("s3")
@@ -136,8 +136,8 @@ def test_threads_of_duckdb_do_not_come_between_each_others_reads(tree: UPath) ->
 def test_a_file_is_put_together_from_bytes_and_ranges_of_others(tree: UPath, sizes: list[int]) -> None:
     content = bytes(range(251)) * (13 << 12)
     objects.write(tree / "source", content)
-    pieces = [objects.Extent(tree / "source", 5 + n, size) for n, size in enumerate(sizes)]
+    pieces = [composing.Extent(tree / "source", 5 + n, size) for n, size in enumerate(sizes)]
     (tree / "made").parent.mkdir(parents=True, exist_ok=True)
-    objects.compose(tree / "made", [b"begin", *pieces, b"end"])
+    composing.compose(tree / "made", [b"begin", *pieces, b"end"])
     expected = b"".join(content[piece.offset : piece.offset + piece.length] for piece in pieces)
     assert (tree / "made").read_bytes() == b"begin" + expected + b"end"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -9,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from export_pipeline import buckets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
-from export_pipeline.objects import AnyPath, is_remote
+from export_pipeline.objects import AnyPath
 
 router = APIRouter(tags=["Operation"])
 
@@ -26,8 +27,7 @@ async def healthz() -> Response:
     responses={503: {"description": "Something it needs does not work"}},
 )
 def readyz(request: Request) -> Response:
-    """Looks at the ledger, the tables, the exports wherever they lie and the state root; Dagster is not needed
-    to answer."""
+    """Looks at the ledger, the tables, the exports wherever they lie and the state root; not at Dagster."""
     here = deployment(request)
     checks: dict[str, Callable[[], object]] = {
         "ledger": lambda: here.ledger.jobs.open(utc_now()),
@@ -53,7 +53,7 @@ def _works(check: Callable[[], object]) -> bool:
 
 
 def _usable(folder: AnyPath) -> None:
-    if is_remote(folder):
+    if not isinstance(folder, Path):
         next(buckets.listed(folder, deep=False), None)
     elif folder.exists() and not os.access(str(folder), os.W_OK):
         raise PermissionError

@@ -17,13 +17,14 @@ from typing import cast
 import pyarrow as pa
 from isal import isal_zlib
 
+from export_pipeline.composing import Extent
 from export_pipeline.exports.encoding import header
 from export_pipeline.exports.manifest import FileEntry, instant_text
 from export_pipeline.exports.readback import row_ends
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content, Key, check
 from export_pipeline.exports.spans import LARGEST_BYTES, EncodedWindow
-from export_pipeline.objects import AnyPath, Extent, part, reading
+from export_pipeline.objects import AnyPath, part, reading
 
 _GZIP = 31
 _READ_BYTES = 1 << 20

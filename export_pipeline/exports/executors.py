@@ -18,7 +18,7 @@ from typing import Any
 
 from upath import UPath
 
-from export_pipeline import locks, objects
+from export_pipeline import composing, locks
 from export_pipeline.errors import InvalidSetting, TransientError
 from export_pipeline.exports.layout import PIECES
 from export_pipeline.settings import Settings
@@ -27,48 +27,106 @@ _FIELD = "EXPORT_PIPELINE_SCHEDULER"
 _PATIENCE_SECONDS = 30
 _LOOK_SECONDS = 1
 _RETRIES = 3
+_ANSWER_SECONDS = 10
+_CLOSE_SECONDS = 5
+_DASK = ("distributed", "dask", "tornado")
+_NOT_LOADED = "deserialization of the task graph"
 _LOST = "the workers that make exports were lost; try again"
 
 
 class Cluster(Executor):
-    """Workers of a Dask cluster; see the module."""
+    """Workers of a Dask cluster; see the module.
+
+    Raises:
+        TransientError: if the cluster is lost.
+    """
 
     def __init__(self, client: Any, pieces: UPath) -> None:
         self._inner = client.get_executor(pure=False, retries=_RETRIES)
         self._under_way: set[Future[Any]] = set()
-        self.pieces = pieces
-        self.threads = max(1, sum(client.nthreads().values()))
+        self._pieces = pieces
+        with _told():
+            try:
+                self.threads = max(1, sum(client.nthreads(callback_timeout=_ANSWER_SECONDS).values()))
+            except TimeoutError:
+                raise TransientError(_LOST) from None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``fn`` on a worker; what it raises is raised, and TransientError if the cluster is lost."""
-        given: Future[Any] = self._inner.submit(_run, _sources(), fn, *args, **kwargs)
-        ours: Future[Any] = Future()
-        self._under_way.add(ours)
-        given.add_done_callback(partial(self._hand_over, ours))
+        """Run ``fn`` on a worker; what it raises is raised, and TransientError if the cluster is lost.
+
+        It must only read: once cancelled, it may go on.
+        """
+        ours = Future[Any]()
+        given = self._begin(ours, fn, *args, **kwargs)
+        ours.add_done_callback(lambda ended: ended.cancelled() and given.cancel())
         return ours
+
+    def leave(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """The same for what writes below ``folder``: who waits for it knows that nothing comes later, so that
+        it cannot be cancelled."""
+        ours = Future[Any]()
+        ours.set_running_or_notify_cancel()
+        self._begin(ours, fn, *args)
+        return ours
+
+    @contextmanager
+    def folder(self) -> Iterator[UPath]:
+        """A folder for what workers leave; when the block ends nothing of it is there, nor will be."""
+        made = self._pieces / uuid.uuid4().hex
+        try:
+            yield made
+        finally:
+            composing.clear(made)
 
     def abandon(self) -> None:
         """Wait no longer for what is under way: each raises TransientError."""
         while self._under_way:
             with suppress(KeyError):
                 ours = self._under_way.pop()
-                if ours.set_running_or_notify_cancel():
+                if _is_awaited(ours):
                     ours.set_exception(TransientError(_LOST))
+
+    def _begin(self, ours: Future[Any], fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        with _told():
+            given: Future[Any] = self._inner.submit(_run, _sources(), fn, *args, **kwargs)
+        self._under_way.add(ours)
+        given.add_done_callback(partial(self._hand_over, ours))
+        return given
 
     def _hand_over(self, ours: Future[Any], given: Future[Any]) -> None:
         try:
             self._under_way.remove(ours)
         except KeyError:
             return
-        if not ours.set_running_or_notify_cancel():
+        if not _is_awaited(ours):
             return
         try:
-            ours.set_result(given.result())
-        except CancelledError:
-            ours.set_exception(TransientError(_LOST))
+            with _told():
+                ours.set_result(given.result())
         except Exception as error:
-            lost = type(error).__module__.partition(".")[0] in ("distributed", "dask", "tornado")
-            ours.set_exception(TransientError(_LOST) if lost else error)
+            ours.set_exception(error)
+
+
+def _is_awaited(ours: Future[Any]) -> bool:
+    return ours.running() or ours.set_running_or_notify_cancel()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what Dask says of itself into what it means; what a task raised is raised as it is."""
+    try:
+        yield
+    except CancelledError:
+        raise TransientError(_LOST) from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in _DASK:
+            raise TransientError(_LOST) from None
+        if isinstance(error, RuntimeError) and _NOT_LOADED in str(error):
+            raise InvalidSetting(
+                f"the scheduler of {_FIELD} cannot load export_pipeline; install the same version there",
+                field=_FIELD,
+            ) from None
+        raise
 
 
 @contextmanager
@@ -80,7 +138,7 @@ def _watched(client: Any, cluster: Cluster) -> Iterator[None]:
         seen = time.monotonic()
         while not ended.wait(_LOOK_SECONDS):
             with suppress(Exception):  # a scheduler that does not answer has no workers either
-                if client.nthreads(callback_timeout=_PATIENCE_SECONDS / 3):
+                if client.nthreads(callback_timeout=_ANSWER_SECONDS):
                     seen = time.monotonic()
             if time.monotonic() - seen > _PATIENCE_SECONDS:
                 cluster.abandon()
@@ -158,8 +216,7 @@ def makers(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
             with _watched(client, cluster):
                 yield cluster
         finally:
-            if objects.is_remote(pieces) or pieces.exists():
-                objects.remove(pieces)
+            composing.clear(pieces)
 
 
 @contextmanager
@@ -183,4 +240,5 @@ def _client(settings: Settings) -> Iterator[Any]:
             raise TransientError(f"no worker has joined the scheduler at {settings.scheduler}") from None
         yield client
     finally:
-        client.close(timeout=5)  # type: ignore[no-untyped-call]
+        with suppress(Exception):  # of a lost cluster, which was told already
+            client.close(timeout=_CLOSE_SECONDS)  # type: ignore[no-untyped-call]

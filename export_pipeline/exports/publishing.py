@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from export_pipeline import locks, objects
+from export_pipeline import buckets, composing, locks, objects
 from export_pipeline.errors import Conflict, TransientError
 from export_pipeline.exports.layout import MANIFEST, PIECES, descriptions
 from export_pipeline.exports.manifest import Manifest
@@ -148,13 +148,18 @@ def sweep_unpublished(settings: Settings) -> tuple[int, int]:
         How many files that were, and their bytes.
     """
     root = settings.exports if is_remote(settings.exports) else settings.exports / PIECES
+    found = [(path, size) for path, size, _ in objects.files_below(root)]
+    # A window that was only begun: its worker may still be at it.
+    begun = [upload.path for upload in buckets.unfinished(root)] if is_remote(root) else objects.inside(root)
     sizes: dict[str, dict[str, int]] = {}
-    for path, size, _ in objects.files_below(root):
+    for path, size in [*found, *((each, None) for each in begun)]:
         name = objects.relative(path, settings.exports)
         depth = _DAILY_DEPTH if name.startswith("daily/") else _JOB_DEPTH
-        if name.count("/") >= depth:
-            *folder, file = name.split("/", depth)
-            sizes.setdefault("/".join(folder), {})[file] = size
+        *folder, file = name.split("/", depth)
+        if len(folder) == depth:
+            held = sizes.setdefault("/".join(folder), {})
+            if size is not None:
+                held[file] = size
     files = nbytes = 0
     for folder_name, held in sizes.items():
         final = settings.exports / folder_name
@@ -167,9 +172,9 @@ def sweep_unpublished(settings: Settings) -> tuple[int, int]:
 
 
 def _remove_unpublished(final: AnyPath) -> None:
-    """Remove what is at ``final``, unless it is an export."""
-    if not (final / MANIFEST).exists() and (is_remote(final) or final.exists()):
-        objects.remove(final)
+    """Remove what is at ``final``, unless it is an export, and let nothing appear there that was begun."""
+    if not (final / MANIFEST).exists():
+        composing.clear(final)
 
 
 class _Directory(Making):

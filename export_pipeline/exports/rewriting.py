@@ -8,7 +8,7 @@ place of the old ones: a process that dies on the way leaves one visible export 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
@@ -387,7 +387,8 @@ class _Kept:
         )
         work = partial(edited, edit, self._data_type, manifest.format)
         with ExitStack() as stack:
-            for lines in in_order(executor, work, blocks, ahead):
+            edits = stack.enter_context(closing(in_order(executor.submit, work, blocks, ahead)))
+            for lines in edits:
                 self.removed += lines.removed.to_pylist()
                 self.replaced += lines.replaced
                 self._add(lines, stack)

@@ -5,20 +5,19 @@ the export.
 """
 
 import hashlib
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
 
 import pyarrow as pa
-from upath import UPath
 
-from export_pipeline import objects
-from export_pipeline.errors import DamagedData
+from export_pipeline import composing, objects
+from export_pipeline.composing import Begun, Extent
+from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.exports.assembly import (
     KeptChanged,
     KeptDay,
@@ -39,7 +38,7 @@ from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, spans
 from export_pipeline.exports.windows import plan_day
 from export_pipeline.gzip_member import member
-from export_pipeline.objects import AnyPath, Extent, is_remote
+from export_pipeline.objects import AnyPath, is_remote
 
 TASKS_A_WORKER = 2
 
@@ -91,18 +90,21 @@ def write_data_type(
         objects.write(folder / name, content, absent=True)
     days = list(days)
     copied = _are_copied(folder, days, shape)
-    with closing(_Parts(folder, data_type, shape, executor, copied)) as parts:
-        tasks = _tasks(days, shape, executor)
+    with ExitStack() as stack:
+        parts = stack.enter_context(closing(_Parts(folder, data_type, shape, executor, copied)))
+        # Closed here, not when they are collected: the traceback of an error keeps them.
+        tasks = stack.enter_context(closing(_tasks(days, shape, executor)))
         if copied:
-            encoded: Iterator[Sequence[EncodedWindow]] = (
+            encoded: Generator[Sequence[EncodedWindow], None, None] = (
                 (where_it_lies(work),) for work, _ in tasks if isinstance(work, Piece)
             )
         elif isinstance(executor, Cluster):
-            left = executor.pieces / uuid.uuid4().hex
-            numbered = ((task, left / f"{number}") for number, task in enumerate(tasks))
-            encoded = in_order(executor, _left_there, numbered, shape.ahead)
+            left = stack.enter_context(executor.folder())
+            numbered = ((task, composing.begin(left / f"{number}")) for number, task in enumerate(tasks))
+            encoded = in_order(executor.leave, _left_there, numbered, shape.ahead)
         else:
-            encoded = in_order(executor, _encoded, tasks, shape.ahead)
+            encoded = in_order(executor.submit, _encoded, tasks, shape.ahead)
+        stack.enter_context(closing(encoded))
         for windows in encoded:
             for window in windows:
                 parts.write(window)
@@ -123,14 +125,14 @@ def _are_copied(folder: AnyPath, days: Sequence[Scan | KeptDay], shape: Shape) -
 Task = tuple[Span | Piece, Shape]
 
 
-def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Iterator[Task]:
+def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Generator[Task, None, None]:
     planned = _planned_there if isinstance(executor, Cluster) else _planned
     if not isinstance(executor, Cluster):
         executor.submit(get_ready)  # while the first day is planned
-    plans = in_order(executor, planned, ((day, shape) for day in days), shape.ahead)
-    for plan in plans:
-        for task in plan:
-            yield task, shape
+    with closing(in_order(executor.submit, planned, ((day, shape) for day in days), shape.ahead)) as plans:
+        for plan in plans:
+            for task in plan:
+                yield task, shape
 
 
 def _planned(day_and_shape: tuple[Scan | KeptDay, Shape]) -> list[Span] | list[Piece]:
@@ -151,9 +153,9 @@ def _planned_there(day_and_shape: tuple[Scan | KeptDay, Shape]) -> list[Span] | 
     return _planned((replace(day, spill=spill()) if isinstance(day, Scan) else day, shape))
 
 
-def _left_there(task_and_path: tuple[Task, UPath]) -> Sequence[EncodedWindow]:
-    """Encode windows on a worker and leave their bytes at a path; in their place, where each one's lie."""
-    (work, shape), path = task_and_path
+def _left_there(task_and_place: tuple[Task, Begun]) -> Sequence[EncodedWindow]:
+    """Encode windows on a worker and leave their bytes at a place; in their stead, where each one's lie."""
+    (work, shape), place = task_and_place
     if isinstance(work, Span):
         work = replace(work, scan=replace(work.scan, spill=spill()))
     windows = _encoded((work, shape))
@@ -163,26 +165,36 @@ def _left_there(task_and_path: tuple[Task, UPath]) -> Sequence[EncodedWindow]:
     for window in windows:
         length = sum(piece.size for piece in window.content)
         content += window.content
-        placed.append(replace(window, content=(Extent(path, offset, length),)))
+        placed.append(replace(window, content=(Extent(place.path, offset, length),)))
         offset += length
     # Whole or not at all: a task that runs twice leaves the same.
-    objects.write(path, b"".join(content))
+    try:
+        composing.compose(place, [b"".join(content)])
+    except FileNotFoundError:
+        raise TransientError("nobody waits for what a worker made any more") from None
     return placed
 
 
-def in_order(executor: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """The results of ``function`` in the order of ``items``, at most ``ahead`` of them under way."""
+def in_order(
+    submit: Callable[[Callable[[T], R], T], Future[R]],
+    function: Callable[[T], R],
+    items: Iterable[T],
+    ahead: int,
+) -> Generator[R, None, None]:
+    """The results of ``function`` in the order of ``items``, at most ``ahead`` of them under way.
+
+    When it is closed, those that cannot be cancelled any more have ended.
+    """
     pending: deque[Future[R]] = deque()
     try:
         for item in items:
-            pending.append(executor.submit(function, item))
+            pending.append(submit(function, item))
             if len(pending) >= ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
-        for future in pending:
-            future.cancel()
+        wait([future for future in pending if not future.cancel()])
 
 
 @dataclass
@@ -293,13 +305,25 @@ class _Parts:
         else:
             part.flushed = self._flusher.submit(self._open.pop_all().close)
         if self._composed:
-            try:
-                submit(objects.compose, part.path, part.pieces).result()
-            except FileNotFoundError:
-                raise KeptChanged from None
+            self._compose()
         part.ranges = [submit(read_range, each) if isinstance(each, Range) else each for each in part.ranges]
         if self._composed or is_remote(part.path):
             part.stored = submit(_stored, part.path)
+
+    def _compose(self) -> None:
+        begun = composing.begin(self._part.path)
+        try:
+            self._executor.submit(composing.compose, begun, self._part.pieces).result()
+        except BaseException as error:
+            composing.give_up(begun)
+            match error:
+                case FileNotFoundError():
+                    raise KeptChanged from None
+                case FileExistsError():
+                    raise TransientError(
+                        f"others wrote to {self._folder} while it was made; try again"
+                    ) from None
+            raise
 
     def close(self) -> None:
         """Let go of the file being written, whether or not it is whole."""

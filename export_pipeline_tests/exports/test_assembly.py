@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
-from export_pipeline import objects
+from export_pipeline import composing, objects
 from export_pipeline.exports import DailyExport, Manifest, parse_request, verify, write_export
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.exports.verification import export_problems
@@ -198,8 +198,10 @@ def test_a_job_of_kept_days_has_the_computed_bytes(
         export_rows(settings, store, ledger, "events", "csv", day=DAY - timedelta(days=before))
     without_store_files(store)
     copied: list[str] = []
-    compose = objects.compose
-    monkeypatch.setattr(objects, "compose", lambda *args: (copied.append(args[0].name), compose(*args))[1])
+    compose = composing.compose
+    monkeypatch.setattr(
+        composing, "compose", lambda *args: (copied.append(args[0].path.name), compose(*args))[1]
+    )
     asked = {**RANGE, "format": "csv"}
     job = request_export(settings, store, ledger, asked, now=NOW, created_by="command")
     done = run_job(settings, store, ledger, job.id, 1, clock=lambda: NOW)

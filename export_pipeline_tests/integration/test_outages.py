@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from upath import UPath
 
-from export_pipeline import buckets, objects
+from export_pipeline import buckets, composing, objects
+from export_pipeline.composing import Extent
 from export_pipeline.errors import ExportPipelineError, TransientError
 from export_pipeline.exports import live_daily, verify
 from export_pipeline.exports.daily import daily_folder
@@ -17,7 +18,7 @@ from export_pipeline.exports.publishing import sweep_unpublished
 from export_pipeline.exports.service import run_job
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Ledger
-from export_pipeline.objects import Extent, files_below, relative
+from export_pipeline.objects import files_below, relative
 from export_pipeline.privacy.erasing import erase_now
 from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.retention import retain
@@ -183,7 +184,7 @@ def test_a_write_of_which_the_answer_is_lost_is_done_once_and_is_ours(
     objects.write(tree / "source", content)
     writes = {
         "put": lambda: objects.write(tree / "put", b"small", absent=True),
-        "composed": lambda: objects.compose(tree / "composed", [Extent(tree / "source", 0, len(content))]),
+        "composed": lambda: composing.compose(tree / "composed", [Extent(tree / "source", 0, len(content))]),
         "streamed": lambda: stream(tree / "streamed", content + content),
     }
     for write in writes.values():
