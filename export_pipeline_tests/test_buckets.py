@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import pytest
 from upath import UPath
 
-from export_pipeline import buckets, objects
+from export_pipeline import buckets, composing, objects
 from export_pipeline.errors import InvalidSetting
 from export_pipeline.outages import answering
 from export_pipeline.ranges import RANGE_BYTES, Changed
@@ -110,3 +110,19 @@ def read_twice(file: BinaryIO) -> None:
     file.read()
     file.seek(0)
     file.read()
+
+
+def test_what_another_began_is_not_replaced_and_nothing_of_the_attempt_stays(tree: UPath) -> None:
+    composing.compose(tree / "made", [b"of another"])
+    with pytest.raises(FileExistsError):
+        composing.compose(tree / "made", [b"ours"])
+    assert (tree / "made").read_bytes() == b"of another"
+    assert list(buckets.unfinished(tree)) == []
+
+
+def test_what_was_given_up_appears_no_more(tree: UPath) -> None:
+    begun = composing.begin(tree / "late")
+    composing.give_up(begun)
+    with pytest.raises(FileNotFoundError):
+        composing.compose(begun, [b"rows"])
+    assert list(buckets.listed(tree)) == list(buckets.unfinished(tree)) == []

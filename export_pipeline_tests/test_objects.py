@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from export_pipeline import composing, objects
+from export_pipeline import objects
 from export_pipeline.settings import Settings
 
 pytestmark = pytest.mark.backends("s3")
@@ -128,16 +128,3 @@ def test_threads_of_duckdb_do_not_come_between_each_others_reads(tree: UPath) ->
                 f"from read_parquet('{tree}/rows.parquet')"
             )
             assert found.fetchall() == [(19_999_900_000, 200_000)]
-
-
-@pytest.mark.parametrize(
-    "sizes", [[], [7], [3 << 20, 3 << 20, 11], [6 << 20, 1, 12 << 20], [1, 6 << 20, 5 << 20, 9]]
-)
-def test_a_file_is_put_together_from_bytes_and_ranges_of_others(tree: UPath, sizes: list[int]) -> None:
-    content = bytes(range(251)) * (13 << 12)
-    objects.write(tree / "source", content)
-    pieces = [composing.Extent(tree / "source", 5 + n, size) for n, size in enumerate(sizes)]
-    (tree / "made").parent.mkdir(parents=True, exist_ok=True)
-    composing.compose(tree / "made", [b"begin", *pieces, b"end"])
-    expected = b"".join(content[piece.offset : piece.offset + piece.length] for piece in pieces)
-    assert (tree / "made").read_bytes() == b"begin" + expected + b"end"

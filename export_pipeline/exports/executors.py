@@ -221,24 +221,53 @@ def makers(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
 
 @contextmanager
 def _client(settings: Settings) -> Iterator[Any]:
+    client = _connected(settings.scheduler)
+    try:
+        yield client
+    finally:
+        _close(client)
+
+
+def _connected(scheduler: str) -> Any:
+    """A client of a cluster that has a worker."""
     try:
         from distributed import Client
     except ImportError:
         raise InvalidSetting(
             f"{_FIELD} is set; it needs `pip install 'export_pipeline[distributed]'`", field=_FIELD
         ) from None
-    try:
-        client = Client(  # type: ignore[no-untyped-call]
-            settings.scheduler, timeout=_PATIENCE_SECONDS, set_as_default=False
-        )
-    except OSError:
-        raise TransientError(f"the scheduler at {settings.scheduler} does not answer; try again") from None
-    try:
+    made: Future[Any] = Future()
+
+    def connect() -> None:
         try:
-            client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
-        except (OSError, TimeoutError):
-            raise TransientError(f"no worker has joined the scheduler at {settings.scheduler}") from None
-        yield client
-    finally:
-        with suppress(Exception):  # of a lost cluster, which was told already
-            client.close(timeout=_CLOSE_SECONDS)  # type: ignore[no-untyped-call]
+            client: Any = Client(scheduler, timeout=_PATIENCE_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            if made.set_running_or_notify_cancel():
+                made.set_exception(error)
+            return
+        if made.set_running_or_notify_cancel():
+            made.set_result(client)
+        else:
+            _close(client)
+
+    # Dask waits for ever for the greeting of a scheduler that hangs.
+    threading.Thread(target=connect, name="cluster", daemon=True).start()
+    try:
+        with suppress(TimeoutError):
+            made.exception(_PATIENCE_SECONDS + _ANSWER_SECONDS)
+        client = made.result(0 if made.cancel() else None)
+    except (OSError, CancelledError):
+        raise TransientError(f"the scheduler at {scheduler} does not answer; try again") from None
+    except ImportError:
+        raise InvalidSetting(f"the scheduler of {_FIELD} has other versions of Dask", field=_FIELD) from None
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
+    except (OSError, TimeoutError):
+        _close(client)
+        raise TransientError(f"no worker has joined the scheduler at {scheduler}") from None
+    return client
+
+
+def _close(client: Any) -> None:
+    with suppress(Exception):  # of a lost cluster, which is told where it matters
+        client.close(timeout=_CLOSE_SECONDS)

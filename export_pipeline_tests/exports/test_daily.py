@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from export_pipeline import composing
 from export_pipeline.errors import DamagedData, InvalidRequest, OutsideRetention
 from export_pipeline.exports import DailyExport, Replaces, live_daily, preview, verify
 from export_pipeline.exports.live import LiveDays
@@ -311,12 +312,17 @@ def test_what_a_dead_process_left_of_an_export_is_removed_and_what_appeared_stay
         partition / "v2" / "events" / "part-00000.jsonl.gz",
         settings.exports / "on_demand" / "exp_1" / "x",
     ]
-    if not is_remote(settings.exports):  # a directory appears there as a whole
+    if is_remote(settings.exports):
+        begun = composing.begin(settings.exports / ".making" / "dead" / "1" / "0")
+    else:  # a directory appears there as a whole
         left = [settings.exports / ".making" / "dead" / "0", settings.exports / ".making" / "alive" / "0"]
     for path in left:
         write(path, b"12345")
     with lock(settings, "making-" + relative(left[1].parent, settings.exports).replace("/", "-")):
         assert sweep_unpublished(settings) == (1, 5)
     assert sweep_unpublished(settings) == (1, 5)
+    if is_remote(settings.exports):
+        with pytest.raises(FileNotFoundError):
+            composing.compose(begun, [b"12345"])
     assert daily().path == live.path
     assert export_problems(live.path) == []
