@@ -50,10 +50,10 @@ def running(count: int = 2, scheduler: str = "", workers: str = "") -> Iterator[
         )
         try:
             deadline = time.monotonic() + READY_SECONDS
-            while not file.exists():
+            while not (told := file.read_text() if file.exists() else ""):
                 assert time.monotonic() < deadline, f"Dask was not ready within {READY_SECONDS} s"
                 time.sleep(0.1)
-            yield replace(there, address=json.loads(file.read_text())["address"])
+            yield replace(there, address=json.loads(told)["address"])
         finally:
             there.close()
 

@@ -115,15 +115,15 @@ def test_a_scheduler_that_goes_away_or_hangs_fails_an_export_soon_and_nothing_st
     monkeypatch: pytest.MonkeyPatch,
     how: signal.Signals,
 ) -> None:
-    monkeypatch.setattr("export_pipeline.exports.executors._PATIENCE_SECONDS", 2)
-    monkeypatch.setattr("export_pipeline.exports.executors._ANSWER_SECONDS", 1)
+    monkeypatch.setattr("export_pipeline.exports.executors._PATIENCE_SECONDS", 8)
+    monkeypatch.setattr("export_pipeline.exports.executors._ANSWER_SECONDS", 4)
     fill(land)
     settings = by(cluster, environment)
     tasks = at_task(KILLED_AT, lambda: cluster.scheduler.send_signal(how))
     began = time.monotonic()
     with pytest.raises(TransientError, match="workers that make exports were lost"):
         export_day("events", "jsonl", DAY, settings=settings, store=store, ledger=ledger, now=NOW)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert len(tasks) > KILLED_AT
     assert left(settings) == []
 
@@ -151,7 +151,7 @@ def test_a_scheduler_that_hangs_when_an_export_begins_is_told(
     [
         (
             "workers",
-            "from importlib import metadata; metadata.version = lambda _: 'old'",
+            "from importlib import metadata as m; m.version = lambda n, v=m.version: v(n) + (n == 'isal') * 'x'",
             "a worker of .* runs",
         ),
         ("scheduler", "import sys; sys.modules['export_pipeline'] = None", "the scheduler of .* cannot load"),
@@ -196,7 +196,8 @@ def write_late(begun: composing.Begun) -> None:
     composing.compose(begun, [b"late"])
 
 
-@pytest.mark.backends("s3")
+@pytest.mark.system
+@pytest.mark.parametrize("backend", ["s3"], indirect=True)
 def test_when_a_folder_of_windows_ends_nobody_writes_there_any_more(
     environment: dict[str, str], cluster: dask.Cluster
 ) -> None:
@@ -212,7 +213,8 @@ def test_when_a_folder_of_windows_ends_nobody_writes_there_any_more(
         assert left(settings) == []
 
 
-@pytest.mark.backends("s3")
+@pytest.mark.system
+@pytest.mark.parametrize("backend", ["s3"], indirect=True)
 def test_a_worker_that_outlives_its_export_leaves_nothing_where_others_have_cleared(
     environment: dict[str, str], cluster: dask.Cluster
 ) -> None:
@@ -227,7 +229,7 @@ def test_a_worker_that_outlives_its_export_leaves_nothing_where_others_have_clea
             assert left(settings) == []
 
 
-@pytest.mark.system
+@pytest.mark.soak
 @pytest.mark.parametrize("backend", ["s3"], indirect=True)
 def test_workers_that_reach_the_store_through_faults_make_the_same(
     land: Land,
