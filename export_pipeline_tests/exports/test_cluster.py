@@ -151,7 +151,7 @@ def test_a_scheduler_that_hangs_when_an_export_begins_is_told(
     [
         (
             "workers",
-            "from importlib import metadata as m; m.version = lambda n, v=m.version: v(n) + (n == 'isal') * 'x'",
+            "import importlib.metadata as m; m.version = lambda n, v=m.version: v(n) + 'x' * (n == 'isal')",
             "a worker of .* runs",
         ),
         ("scheduler", "import sys; sys.modules['export_pipeline'] = None", "the scheduler of .* cannot load"),
