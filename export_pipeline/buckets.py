@@ -121,7 +121,9 @@ def delete_tree(path: UPath) -> None:
     folders = [{"Key": _prefix(path) + found.name} for found in below if found.name.endswith("/")]
     for start in range(0, len(folders), _AT_ONCE):
         some = folders[start : start + _AT_ONCE]
-        _call(path, "delete_objects", Delete={"Objects": some, "Quiet": True})
+        answer = _call(path, "delete_objects", Delete={"Objects": some, "Quiet": True})
+        if refused := answer.get("Errors"):
+            raise OSError(f"the object store did not remove {path}: {refused[0]['Code']}")
 
 
 def delete_unchanged(versions: Mapping[UPath, str]) -> None:

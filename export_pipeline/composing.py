@@ -25,7 +25,7 @@ from export_pipeline.objects import AnyPath, is_remote, part, remove
 LEAST_BYTES = 5 << 20
 """Bytes that every part of an upload has but the last."""
 
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 28  # which a store copies before it is thought to be gone
 _READ_BYTES = 8 << 20
 
 

@@ -42,10 +42,12 @@ AnyPathT = TypeVar("AnyPathT", bound=UPath | Path)
 _BLOCK_BYTES = 1 << 20
 _SCHEME = "s3://"
 
-_ATTEMPTS, ROUNDS = 3, 3
-"""How often a request is sent before it has failed, and how often that is done again: a store that is gone is
-told within seconds, which somebody who waits bears; a run is tried again as a whole."""
+ATTEMPTS = 7
+"""How often a request is sent before it has failed, within six seconds: a store that is gone is told soon,
+which somebody who waits bears; a run is tried again as a whole."""
 _CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+"""How long a store may say nothing; one that never does is told after as many attempts."""
 _TREES = ("landing", "store", "exports", "quarantine", "certificates", "tmp")
 
 # Told by its name, as not everybody has a bucket.
@@ -70,9 +72,10 @@ def place(url: str, endpoint: str = "", region: str = "") -> UPath:
         config_kwargs={
             # Said, as presigned URLs would be of an older version.
             "signature_version": "s3v4",
-            "retries": {"max_attempts": _ATTEMPTS, "mode": "standard"},
+            # By s3fs, which does it for all: one in the other would wait for the product of both.
+            "retries": {"total_max_attempts": 1},
             "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": 60,
+            "read_timeout": _READ_SECONDS,
             "max_pool_connections": 32,
             **style,
         },
@@ -354,7 +357,7 @@ def arrow_filesystem(endpoint: str, region: str) -> "FileSystem":
         scheme=scheme or "https",
         region=region or None,
         connect_timeout=_CONNECT_SECONDS,
-        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS + ROUNDS - 1),
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS - 2),
     )
 
 

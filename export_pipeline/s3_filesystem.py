@@ -7,9 +7,9 @@ from s3fs import S3FileSystem
 from s3fs.core import set_custom_error_handler
 
 from export_pipeline import buckets
-from export_pipeline.objects import ROUNDS
+from export_pipeline.objects import ATTEMPTS
 
-_TROUBLE = ("InternalError", "ServiceUnavailable", "500", "503")
+_TROUBLE = ("InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504")
 
 set_custom_error_handler(lambda error: buckets.code_of(error) in _TROUBLE)
 
@@ -17,4 +17,4 @@ set_custom_error_handler(lambda error: buckets.code_of(error) in _TROUBLE)
 class PatientFileSystem(S3FileSystem):  # type: ignore[misc]
     """The files of buckets."""
 
-    retries = ROUNDS
+    retries = ATTEMPTS

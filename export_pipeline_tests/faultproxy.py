@@ -26,8 +26,8 @@ _LIMIT = 1 << 20
 class FaultProxy:
     """Where it answers, the share of requests that it spoils (0 to 1), and how many it spoiled by fault.
 
-    ``down``: it ends every connection at once. ``only``: a pattern that the requests begin with that are
-    spoiled; ``left``: how many more of them, if not negative.
+    ``down``: it ends every connection at once. ``mute``: it takes requests and never answers. ``only``: a
+    pattern that the requests begin with that are spoiled; ``left``: how many more of them, if not negative.
     """
 
     url: str
@@ -36,6 +36,7 @@ class FaultProxy:
     only: bytes = b""
     left: int = -1
     down: bool = False
+    mute: bool = False
     spoiled: Counter[str] = field(default_factory=Counter)
 
 
@@ -79,6 +80,9 @@ async def _connection(
     there, send = await asyncio.open_connection("127.0.0.1", target_port, limit=_LIMIT)
     try:
         while head := await _head(reader):
+            if proxy.mute:
+                await reader.read()
+                return
             fault = _fault(proxy, chance, head)
             if b"100-continue" in head.lower():
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

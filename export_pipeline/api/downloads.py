@@ -10,7 +10,7 @@ from export_pipeline.api.deployment import Deployment, deployment, signer
 from export_pipeline.api.streaming import Ended, file_answer, redirection
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.links import followed
-from export_pipeline.delivery.onefile import assembled, one_object, saved_as
+from export_pipeline.delivery.onefile import assembled, one_object, saved_as, stored_bytes
 from export_pipeline.delivery.payloads import REMOVED_EVENTS
 from export_pipeline.delivery.s3 import Presigner
 from export_pipeline.errors import Forbidden
@@ -53,7 +53,7 @@ def download(
         if stored is None or here.settings.s3_downloads == "api":
             return file_answer(request, assembled(export, name), manifest_url, logged)
         location = Presigner(here.settings).url(stored, saved_as(export, name), request.method)
-        return redirection(request, location, manifest_url, stored.stat().st_size, logged)
+        return redirection(request, location, manifest_url, stored_bytes(export, stored), logged)
 
 
 @router.head("/{linkId}/{name:path}", summary="What a download would be", responses=documents.downloads())

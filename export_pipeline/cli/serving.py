@@ -33,14 +33,13 @@ def serve(output: Output, host: str, port: int) -> None:
     """
     from export_pipeline.api.app import create_app
     from export_pipeline.api.server import serve as run
-    from export_pipeline.days import utc_now
     from export_pipeline.operations.bucket import tell_at_start
     from export_pipeline.portal import attach
     from export_pipeline.portal.entrance import entrance
     from export_pipeline.settings import load
 
     settings = load()
-    tell_at_start(settings, utc_now(), lambda note: click.echo(f"Note: {note}", err=True))
+    tell_at_start(settings, lambda note: click.echo(f"Note: {note}", err=True))
 
     def ready(url: str) -> None:
         portal = entrance(settings, url)

@@ -31,7 +31,7 @@ def maintenance_op(
     context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.Output[None]:
     """One round over all tables; what was done is in the output's metadata, by table."""
-    told_in_words(lambda: tell_at_start(deployment.settings, utc_now(), context.log.warning))
+    told_in_words(lambda: tell_at_start(deployment.settings, context.log.warning))
     done = told_in_words(
         lambda: maintain(deployment.settings, deployment.store, deployment.ledger, utc_now())
     )

@@ -65,7 +65,7 @@ def assembled(export: Published, name: str) -> Assembled:
             tag = hashlib.sha256(path.read_bytes()).hexdigest()
             return Assembled(_flat(export, name), media_type(name), tag, [of_file(path)])
     except (FileNotFoundError, KeyError):
-        raise DamagedData(f"a file of {manifest.export_id} is missing; export again") from None
+        raise _missing(manifest) from None
     raise _unknown(manifest)
 
 
@@ -83,9 +83,25 @@ def one_object(export: Published, name: str) -> UPath | None:
     return export.folder / name if name in (MANIFEST, *export.part_names) else None
 
 
+def stored_bytes(export: Published, stored: UPath) -> int:
+    """The bytes of an object of an export.
+
+    Raises:
+        DamagedData: if it is not there.
+    """
+    try:
+        return stored.stat().st_size
+    except FileNotFoundError:
+        raise _missing(export.manifest) from None
+
+
 def saved_as(export: Published, name: str) -> str:
     """The name under which a reader keeps what is sent under ``name``."""
     return name if name == one_file_name(export.manifest) else _flat(export, name)
+
+
+def _missing(manifest: Manifest) -> DamagedData:
+    return DamagedData(f"a file of {manifest.export_id} is missing; export again")
 
 
 def _unknown(manifest: Manifest) -> NotFound:

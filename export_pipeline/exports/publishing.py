@@ -133,7 +133,9 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
         try:
             yield _Prefix(final, final, spill)
         finally:
-            _remove_unpublished(final)
+            with suppress(TransientError):
+                locks.confirm()  # otherwise it may be another's who works there by now
+                _remove_unpublished(final)
 
 
 def _making_lock(settings: Settings, final: AnyPath) -> str:

@@ -4,7 +4,6 @@ of it: whether an erasure there is final, and how long the credentials last.
 
 import uuid
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import botocore.session
@@ -47,7 +46,7 @@ def check_bucket(settings: Settings) -> None:
         )
 
 
-def bucket_notes(settings: Settings, now: datetime) -> list[str]:
+def bucket_notes(settings: Settings) -> list[str]:
     """What an operator has to know of the bucket and the credentials, a sentence each.
 
     Raises:
@@ -65,27 +64,27 @@ def bucket_notes(settings: Settings, now: datetime) -> list[str]:
                 f"the object store does not tell of the bucket's {', '.join(unknown)}; make sure that what "
                 "is removed is not kept, or erasures are not final"
             )
-    return [*notes, *_of_credentials(_credentials(), now)]
+        return [*notes, *_of_credentials(_credentials())]
 
 
-def bucket_alerts(settings: Settings, now: datetime) -> list[Alert]:
+def bucket_alerts(settings: Settings) -> list[Alert]:
     """What keeps the bucket from being worked with, or erasures from being proven."""
     try:
         check_bucket(settings)
-        told = [note for note in bucket_notes(settings, now) if _RENEWED not in note]
+        told = [note for note in bucket_notes(settings) if _RENEWED not in note]
     except ExportPipelineError as error:
         told = [error.message]
     return [Alert(KIND, text.partition(":")[0][:60], text) for text in told]
 
 
-def tell_at_start(settings: Settings, now: datetime, tell: Callable[[str], object]) -> None:
+def tell_at_start(settings: Settings, tell: Callable[[str], object]) -> None:
     """Check the bucket before work begins, and tell what there is to know.
 
     Raises:
         InvalidSetting, TransientError: see ``check_bucket``.
     """
     check_bucket(settings)
-    for note in bucket_notes(settings, now):
+    for note in bucket_notes(settings):
         tell(note)
 
 
@@ -93,16 +92,13 @@ def _credentials() -> Any:
     return botocore.session.Session().get_credentials()
 
 
-def _of_credentials(found: Any, now: datetime) -> list[str]:
-    if found is None or found.get_frozen_credentials().token is None:
+def _of_credentials(found: Any) -> list[str]:
+    if found is None or not found.get_frozen_credentials().token:
         return []
     ends = getattr(found, "_expiry_time", None)
     if ends is None:
-        return [
-            "the credentials are of a session and do not say when it ends: after that nothing works, and "
-            "URLs signed with them end with it, before their 7 days"
-        ]
+        return ["the credentials are of a session and do not say when it ends: after that nothing works"]
     return [
-        f"the credentials are of a session that ends at {instant_text(ends)} {_RENEWED}; URLs signed "
-        "with them end with it, before their 7 days"
+        f"the credentials are of a session that ends at {instant_text(ends)} {_RENEWED}; links keep their "
+        "7 days, as what they lead to is signed anew at each use"
     ]

@@ -23,7 +23,7 @@ def tell_operator(settings: Settings, ledger: Ledger, now: datetime) -> tuple[st
     found = [
         *alerts(settings, ledger, now),
         *overdue(settings, ledger, now),
-        *bucket_alerts(settings, now),
+        *bucket_alerts(settings),
     ]
     current = {f"{alert.kind}: {alert.subject}": alert.message for alert in found}
     return ledger.messages.tell(current, settings.operator_email, now, AGAIN_AFTER)

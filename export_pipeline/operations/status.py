@@ -123,7 +123,7 @@ def status(settings: Settings, store: Store, ledger: Ledger, now: datetime) -> S
         tuple(outdated),
         storage(settings, store, ledger, now),
         (
-            *bucket_alerts(settings, now),
+            *bucket_alerts(settings),
             *alerts(settings, ledger, now),
             *overdue(settings, ledger, now, due=due, waits=waits),
             *damaged,

@@ -52,6 +52,7 @@ BUCKET_LIMITS = (
     "Uploads to the landing prefix that are not finished are not searched; ingest judges what they bring.",
     "Space of removed objects that the object store itself has not reclaimed yet is not searched.",
     "State roots of other machines that work on the same bucket are not searched.",
+    "Disks of a cluster's workers, to which they may spill rows while they work, are not searched.",
 )
 """What else it does not say if data is kept in a bucket."""
 

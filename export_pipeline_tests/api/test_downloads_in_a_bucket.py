@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from export_pipeline import objects
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.fetching import fetch
 from export_pipeline.delivery.published import published
@@ -69,6 +70,14 @@ def test_a_file_that_is_one_object_comes_from_the_store_for_as_long_as_the_link_
     assert asked(url[:-1] + ("A" if url[-1] != "A" else "Q"), onwards=False).status_code == 403
     api.ledger.links.revoke(status["jobId"], utc_now())
     assert asked(url, onwards=False).status_code == 410
+
+
+def test_a_file_that_is_gone_from_the_store_is_told(api: Api) -> None:
+    status = api.complete()
+    objects.remove(api.settings.exports / "on_demand" / status["jobId"] / status["files"][0]["name"])
+    answer = asked(status["downloadUrl"], onwards=False)
+    assert answer.status_code == 500
+    assert "is missing; export again" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv"])

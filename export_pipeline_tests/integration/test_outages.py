@@ -19,9 +19,11 @@ from export_pipeline.exports.service import run_job
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Ledger
 from export_pipeline.objects import files_below, relative
+from export_pipeline.operations.bucket import check_bucket
 from export_pipeline.privacy.erasing import erase_now
 from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.retention import retain
+from export_pipeline.s3_filesystem import PatientFileSystem
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import crowded_days
@@ -156,6 +158,18 @@ def test_a_store_that_is_gone_is_told_soon_and_what_was_asked_is_done_once_it_is
     assert (made.state, verify(there.settings.exports).problems) == ("complete", ())
 
 
+def test_a_store_that_takes_requests_and_never_answers_is_told_within_its_attempts(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], proxy: FaultProxy
+) -> None:
+    monkeypatch.setattr(objects, "_READ_SECONDS", 0.5)
+    settings = load(environment)
+    proxy.mute = True
+    began = time.monotonic()
+    with pytest.raises(TransientError, match="the object store does not answer"):
+        check_bucket(settings)
+    assert time.monotonic() - began < objects.ATTEMPTS * 0.5 + SOON_SECONDS
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -168,9 +182,13 @@ def test_a_store_that_is_gone_is_told_soon_and_what_was_asked_is_done_once_it_is
     ids=["files", "sizes", "since", "users", "merging"],
 )
 def test_a_store_that_goes_away_while_files_are_looked_for_is_told(
-    there: Deployment, proxy: FaultProxy, plan: Callable[[Store], object]
+    there: Deployment,
+    proxy: FaultProxy,
+    plan: Callable[[Store], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there.take_in(days=1)
+    monkeypatch.setattr(PatientFileSystem, "retries", 2)
     proxy.only, proxy.faults, proxy.share = rb"(GET|HEAD) .*\.avro", ("500",), 1.0
     with pytest.raises(TransientError, match="the object store does not answer"):
         plan(there.store)
