@@ -24,6 +24,14 @@ _DEEPEST = 60
 _EACH = 0x0101010101010101
 _QUOTES, _BACKSLASHES, _BLANKS = (np.uint64(ord(each) * _EACH) for each in '"\\ ')
 _ONES, _HIGHS, _NONE = np.uint64(_EACH), np.uint64(0x80 * _EACH), np.uint64(0)
+_MIDNIGHT, _NO_DIGITS, _SIXES, _HIGH_HALVES = (
+    np.frombuffer(each, np.uint64)[0]
+    for each in (
+        b"00:00:00", b"\xf0\xf0\xff\xf0\xf0\xff\xf0\xf0", b"\6\6\0\6\6\0\6\6", b"\xf0" * 8
+    )
+)  # fmt: skip
+_OCTET, _BITS = np.uint64(0xFF), tuple(np.uint64(8 * octet) for octet in range(8))
+_SHORTEST_INSTANT = len("2026-11-20T12:00:00Z")
 _FORMULA = np.isin(np.arange(256), list(b"=+-@\t\r"))
 _ESCAPES = np.isin(np.arange(256), list(b'"\\/bfnrt'))
 _ENDS_CELL = np.isin(np.arange(256), list(b',\n"\r'))
@@ -37,6 +45,7 @@ def lines(
     """Look at lines of JSONL: where each ends, whether it is right, and what is kept of it."""
     keys, keys_at = before
     fields = len(kinds)
+    known = np.array([-1, 0])
     begin = 0
     for row in range(len(ends)):
         at = begin
@@ -48,9 +57,9 @@ def lines(
             if kind == OBJECT:
                 at = _after_object(octets, at)
             elif kind == HAPPENED:
-                us[row], at = _instant(octets, at)
+                us[row], at = _instant(octets, at, known)
             elif kind == INSTANT:
-                _, at = _instant(octets, at)
+                _, at = _instant(octets, at, known)
             elif kind == ONE_OF:
                 at = _after_one_of(octets, at, values, values_of[field], values_of[field + 1])
             elif nullable[field] and octet(octets, at) == ord("n"):
@@ -287,27 +296,28 @@ def _digits(octets, at, count):
 
 
 @compiled
-def _instant(octets, at):
-    """The instant that is written at ``at``, in microseconds since 1970, and the place after it, else -1."""
-    year = _digits(octets, at, _FOUR_DIGITS)
-    if year < 1 or octet(octets, at + 4) != ord("-"):
+def _instant(octets, at, known):
+    """The instant that is written at ``at``, in microseconds since 1970, and the place after it, else -1.
+
+    ``known`` is where a date stands and which day since 1970 that is: most rows have the same one.
+    """
+    if at + _SHORTEST_INSTANT > len(octets):
         return 0, -1
-    month = _digits(octets, at + 5, _TWO_DIGITS)
-    if not 1 <= month <= 12 or octet(octets, at + 7) != ord("-"):
+    if known[0] >= 0 and word(octets, at) == word(octets, known[0]) and _ends_alike(octets, at, known[0]):
+        date = known[1]
+    else:
+        date, is_right = _day(octets, at)
+        if not is_right:
+            return 0, -1
+        known[0], known[1] = at, date
+    clock = word(octets, at + 11)
+    digits = clock ^ _MIDNIGHT
+    if digits & _NO_DIGITS != _NONE or (digits + _SIXES) & _HIGH_HALVES != _NONE:
         return 0, -1
-    day = _digits(octets, at + 8, _TWO_DIGITS)
-    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    days = 28 + is_leap if month == 2 else 31 - (month == 4 or month == 6 or month == 9 or month == 11)
-    if not 1 <= day <= days or octet(octets, at + 10) != ord("T"):
-        return 0, -1
-    hour = _digits(octets, at + 11, _TWO_DIGITS)
-    if not 0 <= hour <= 23 or octet(octets, at + 13) != ord(":"):
-        return 0, -1
-    minute = _digits(octets, at + 14, _TWO_DIGITS)
-    if not 0 <= minute <= 59 or octet(octets, at + 16) != ord(":"):
-        return 0, -1
-    second = _digits(octets, at + 17, _TWO_DIGITS)
-    if not 0 <= second <= 59:
+    hour = np.int64(digits & _OCTET) * 10 + np.int64(digits >> _BITS[1] & _OCTET)
+    minute = np.int64(digits >> _BITS[3] & _OCTET) * 10 + np.int64(digits >> _BITS[4] & _OCTET)
+    second = np.int64(digits >> _BITS[6] & _OCTET) * 10 + np.int64(digits >> _BITS[7])
+    if hour > 23 or minute > 59 or second > 59:
         return 0, -1
     at += 19
     millisecond = 0
@@ -318,11 +328,37 @@ def _instant(octets, at):
         at += 4
     if octet(octets, at) != ord("Z"):
         return 0, -1
-    # Days since 1970-01-01 of a date whose year begins in March.
+    return (((date * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + millisecond * 1000, at + 1
+
+
+@compiled
+def _ends_alike(octets, at, known):
+    """Whether the last three of eleven characters are the same."""
+    return (
+        octet(octets, at + 8) == octet(octets, known + 8)
+        and octet(octets, at + 9) == octet(octets, known + 9)
+        and octet(octets, at + 10) == octet(octets, known + 10)
+    )
+
+
+@compiled
+def _day(octets, at):
+    """The date that is written at ``at``, in days since 1970, and whether it is one and a time follows."""
+    year = _digits(octets, at, _FOUR_DIGITS)
+    if year < 1 or octet(octets, at + 4) != ord("-"):
+        return 0, False
+    month = _digits(octets, at + 5, _TWO_DIGITS)
+    if not 1 <= month <= 12 or octet(octets, at + 7) != ord("-"):
+        return 0, False
+    day = _digits(octets, at + 8, _TWO_DIGITS)
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    days = 28 + is_leap if month == 2 else 31 - (month == 4 or month == 6 or month == 9 or month == 11)
+    if not 1 <= day <= days or octet(octets, at + 10) != ord("T"):
+        return 0, False
+    # Of a year that begins in March.
     years = year - (month <= 2)
     since_march = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    date = 365 * years + years // 4 - years // 100 + years // 400 + since_march - 719_468
-    return (((date * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + millisecond * 1000, at + 1
+    return 365 * years + years // 4 - years // 100 + years // 400 + since_march - 719_468, True
 
 
 @compiled
@@ -332,6 +368,7 @@ def cells(
 ) -> int:  # fmt: skip
     """Look at rows of CSV, as ``lines``: how many there are, or -1 once one is not right."""
     columns = len(kinds)
+    known = np.array([-1, 0])
     at, row = 0, 0
     while at < len(octets):
         for column in range(columns):
@@ -350,9 +387,9 @@ def cells(
                 if at < begin + len('"{.}"') or octet(octets, at - 2) != ord("}"):
                     return -1
             elif kind == HAPPENED:
-                us[row], at = _instant(octets, at)
+                us[row], at = _instant(octets, at, known)
             elif kind == INSTANT:
-                _, at = _instant(octets, at)
+                _, at = _instant(octets, at, known)
             elif kind == ONE_OF:
                 at = _after_one_of(octets, at, values, values_of[column], values_of[column + 1])
             elif kind == NUMBER:

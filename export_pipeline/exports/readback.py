@@ -5,7 +5,7 @@ with its rows is found by ``rows``.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -182,22 +182,21 @@ def _blocks(pieces: Iterable[bytes], format: str) -> Iterator[bytes]:
     for piece in pieces:
         pending.append(piece)
         size += len(piece)
-        if size >= BLOCK_BYTES:
-            together = b"".join(pending)
-            end = _last_row_end(together, format)
-            if end:
-                yield together[:end]
-            pending = [together[end:]]
+        if size >= BLOCK_BYTES and (end := _last_row_end(pending, format)):
+            yield b"".join([*pending[:-1], memoryview(piece)[:end]])
+            pending = [piece[end:]]
             size = len(pending[0])
     if rest := b"".join(pending):
         yield rest
 
 
-def _last_row_end(content: bytes, format: str) -> int:
+def _last_row_end(pieces: Sequence[bytes], format: str) -> int:
+    """Where in the last of ``pieces``, which begin with a row, the last row ends; 0 if none does."""
+    content = pieces[-1]
     end = content.rfind(b"\n") + 1
-    if format == "csv":
+    if format == "csv" and end:
         # Inside a quoted cell the number of quotes before is odd.
-        quotes = content.count(b'"', 0, end)
+        quotes = content.count(b'"', 0, end) + sum(piece.count(b'"') for piece in pieces[:-1])
         while end and quotes % 2:
             before = content.rfind(b"\n", 0, end - 1) + 1
             quotes -= content.count(b'"', before, end)
@@ -212,6 +211,6 @@ def _without_header(blocks: Iterator[bytes], data_type: str, content: Content) -
         first = first[len(header) :]
     else:
         content.problems.append(Problem(f"does not begin with the header of {data_type}"))
-        first = first[_last_row_end(first[: first.find(b"\n") + 1], "csv") :]
+        first = first[_last_row_end([first[: first.find(b"\n") + 1]], "csv") :]
     yield first
     yield from blocks

@@ -199,3 +199,13 @@ def test_damaged_rows_of_csv_are_proven_only_if_the_parser_finds_the_same(damage
         assert values["event"] in kind.event
         moment = datetime.fromisoformat(values["timestamp"].replace("Z", "+00:00"))
         assert us == round(moment.timestamp() * 1000) * 1000
+
+
+def test_dates_are_read_anew_where_they_change() -> None:
+    texts = ["2026-11-20T23:59:59.999Z", "2026-11-21T00:00:00Z", "2026-11-21T24:00:00Z", "2026-11-31T00:00:00Z",
+             "2026-11-21T00:60:00Z", "2026-11-21T00:00:0:Z", "2026-11-21T00-00:00Z", "2026-11-20T00:00:00Z"]  # fmt: skip
+    content = b"".join(line(n, timestamp=text, receivedAt=texts[1]) for n, text in enumerate(texts))
+    found = prove_lines(DATA_TYPES["events"], content)
+    assert found.rows.tolist() == [True, True, False, False, False, False, False, True]
+    moments = [datetime.fromisoformat(texts[n]) for n in (0, 1, 7)]
+    assert found.us[[0, 1, 7]].tolist() == [round(moment.timestamp() * 1_000_000) for moment in moments]
