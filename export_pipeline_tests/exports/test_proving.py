@@ -84,12 +84,24 @@ def test_instants_are_those_that_are_written(name: str, clock: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "2023-02-29T12:00:00Z", "2100-02-29T12:00:00Z", "2026-13-01T12:00:00Z", "2026-00-10T12:00:00Z",
-        "2026-04-31T12:00:00Z", "2026-01-00T12:00:00Z", "2026-11-20T24:00:00Z", "2026-11-20T12:60:00Z",
-        "2026-11-20T12:00:60Z", "2026-11-20 12:00:00Z", "2026-11-20T12:00:00.000Z", "2026-11-20T12:00:00.12Z",
-        "2026-11-20T12:00:00", "2026-11-20T12:00:00z", "2026/11-20T12:00:00Z", "2026-11-2:T12:00:00Z",
+        "2023-02-29T12:00:00Z",
+        "2100-02-29T12:00:00Z",
+        "2026-13-01T12:00:00Z",
+        "2026-00-10T12:00:00Z",
+        "2026-04-31T12:00:00Z",
+        "2026-01-00T12:00:00Z",
+        "2026-11-20T24:00:00Z",
+        "2026-11-20T12:60:00Z",
+        "2026-11-20T12:00:60Z",
+        "2026-11-20 12:00:00Z",
+        "2026-11-20T12:00:00.000Z",
+        "2026-11-20T12:00:00.12Z",
+        "2026-11-20T12:00:00",
+        "2026-11-20T12:00:00z",
+        "2026/11-20T12:00:00Z",
+        "2026-11-2:T12:00:00Z",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_instant_of_the_contract_is_a_problem(text: str) -> None:
     content = line(0) + line(1, timestamp=text) + line(2)
     assert proven(content) == [True, False, True]
@@ -138,10 +150,14 @@ def test_no_damaged_line_is_called_right(damaged: bytes) -> None:
 def cells(n: int, data_type: str = "events", **changes: str) -> bytes:
     """A row of CSV, quoted where it must be."""
     known = {
-        "event": next(iter(DATA_TYPES[data_type].event)), "userId": f"user_{n}", "deviceType": "web",
-        "timestamp": f"2026-11-20T12:00:00.{n % 999 + 1:03d}Z", "receivedAt": "2026-11-20T12:00:01Z",
-        "eventId": f"evt_{n:04d}", "dataType": data_type,
-    }  # fmt: skip
+        "event": next(iter(DATA_TYPES[data_type].event)),
+        "userId": f"user_{n}",
+        "deviceType": "web",
+        "timestamp": f"2026-11-20T12:00:00.{n % 999 + 1:03d}Z",
+        "receivedAt": "2026-11-20T12:00:01Z",
+        "eventId": f"evt_{n:04d}",
+        "dataType": data_type,
+    }
     known |= changes
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow(known.get(c, "") for c in DATA_TYPES[data_type].csv_columns)
@@ -173,11 +189,20 @@ def test_usual_rows_of_csv_need_no_parser(data_type: str, changes: dict[str, str
 @pytest.mark.parametrize(
     "changes",
     [
-        {"userId": ""}, {"userId": "=1"}, {"event": "nothing"}, {"timestamp": "2026-11-31T12:00:00Z"},
-        {"deviceType": "tv"}, {"dataType": "ads"}, {"data.extra": "x"}, {"data.extra": "[1]"},
-        {"data.rendition": "@x"}, {"data.position": "-x"}, {"receivedAt": ""}, {"eventId": ""},
+        {"userId": ""},
+        {"userId": "=1"},
+        {"event": "nothing"},
+        {"timestamp": "2026-11-31T12:00:00Z"},
+        {"deviceType": "tv"},
+        {"dataType": "ads"},
+        {"data.extra": "x"},
+        {"data.extra": "[1]"},
+        {"data.rendition": "@x"},
+        {"data.position": "-x"},
+        {"receivedAt": ""},
+        {"eventId": ""},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_row_of_the_contract_is_a_problem_of_its_row(changes: dict[str, str]) -> None:
     content = cells(0) + cells(1, **changes) + cells(2)
     assert prove_cells(DATA_TYPES["events"], content) is None
@@ -202,8 +227,16 @@ def test_damaged_rows_of_csv_are_proven_only_if_the_parser_finds_the_same(damage
 
 
 def test_dates_are_read_anew_where_they_change() -> None:
-    texts = ["2026-11-20T23:59:59.999Z", "2026-11-21T00:00:00Z", "2026-11-21T24:00:00Z", "2026-11-31T00:00:00Z",
-             "2026-11-21T00:60:00Z", "2026-11-21T00:00:0:Z", "2026-11-21T00-00:00Z", "2026-11-20T00:00:00Z"]  # fmt: skip
+    texts = [
+        "2026-11-20T23:59:59.999Z",
+        "2026-11-21T00:00:00Z",
+        "2026-11-21T24:00:00Z",
+        "2026-11-31T00:00:00Z",
+        "2026-11-21T00:60:00Z",
+        "2026-11-21T00:00:0:Z",
+        "2026-11-21T00-00:00Z",
+        "2026-11-20T00:00:00Z",
+    ]
     content = b"".join(line(n, timestamp=text, receivedAt=texts[1]) for n, text in enumerate(texts))
     found = prove_lines(DATA_TYPES["events"], content)
     assert found.rows.tolist() == [True, True, False, False, False, False, False, True]
