@@ -1,5 +1,6 @@
 """Analytics → Export data: asking for an export, the list of them, and one with its files."""
 
+import hashlib
 import shlex
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ from export_pipeline.portal import export_form, once, saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
-from export_pipeline.portal.pages import page, to
+from export_pipeline.portal.pages import page, part, to
 from export_pipeline.portal.slices import Number, sliced
 from export_pipeline.sizes import counted
 
@@ -76,22 +77,24 @@ def foresee(request: Request, form: GivenForm) -> Response:
 
 
 @router.get("/list")
-def rows(request: Request, cursor: Cursor = None) -> Response:
+def rows(request: Request, cursor: Cursor = None, shown: str = "") -> Response:
     """The list alone, as it is now."""
-    return page(request, "exports_list.html", **_listed(request, cursor))
+    told = _listed(request, cursor)
+    return part(request, "exports_list.html", shown, told.pop("now"), **told)
 
 
 @router.get("/{job_id}")
-def one(request: Request, job_id: str, part: Number = 1) -> Response:
-    """An export; ``part``: which page of its files."""
-    told = _one(request, job_id, part)
+def one(request: Request, job_id: str, files: Number = 1) -> Response:
+    """An export; ``files``: which page of its files."""
+    told = _one(request, job_id, files)
     return page(request, "export.html", **told, seen=None, said=saying.take(request, _SAID))
 
 
 @router.get("/{job_id}/live")
-def live(request: Request, job_id: str, seen: str = "") -> Response:
+def live(request: Request, job_id: str, seen: str = "", shown: str = "") -> Response:
     """What changes of an export while it is made. ``seen`` is the state that was shown before."""
-    return page(request, "export_live.html", **_one(request, job_id), seen=seen)
+    told = _one(request, job_id)
+    return part(request, "export_live.html", shown, told.pop("now"), **told, seen=seen)
 
 
 @router.get("/{job_id}/download")
@@ -178,19 +181,31 @@ def _listed(request: Request, cursor: str | None) -> dict[str, Any]:
         "total": total,
         "cursor": cursor or "",
         "open": any(job.state in OPEN for job in found),
+        "now": hashlib.sha256(" ".join(map(progress, found)).encode()).hexdigest()[:16],
     }
 
 
-def _one(request: Request, job_id: str, part: int = 1) -> dict[str, Any]:
+def _one(request: Request, job_id: str, files: int = 1) -> dict[str, Any]:
     job, now = _found(request, job_id), utc_now()
-    return {"job": job, "open": job.state in OPEN, "left": _left(job, now), **_files(request, job, now, part)}
+    return {
+        "job": job,
+        "open": job.state in OPEN,
+        "now": progress(job),
+        "left": _left(job, now),
+        **_files(request, job, now, files),
+    }
+
+
+def progress(job: Job) -> str:
+    """What tells a job from how it was before."""
+    return f"{job.id}-{job.state}-{job.progress}-{job.processed_rows}"
 
 
 def _left(job: Job, now: datetime) -> str:
     return _in_words(job.estimated_completion - now) if job.estimated_completion > now else ""
 
 
-def _files(request: Request, job: Job, now: datetime, part: int) -> dict[str, Any]:
+def _files(request: Request, job: Job, now: datetime, number: int) -> dict[str, Any]:
     """The files of a complete export and where they are; nothing of one that has none."""
     if job.state != COMPLETE:
         return {"files": None, "leads_to": None, "command": "", "name": ""}
@@ -199,7 +214,7 @@ def _files(request: Request, job: Job, now: datetime, part: int) -> dict[str, An
     leads_to = urls(export, current_link(here.ledger, job, now), signer(request))
     name = one_file_name(export.manifest)
     return {
-        "files": sliced(export.manifest.files, part),
+        "files": sliced(export.manifest.files, number),
         "leads_to": leads_to,
         "name": name,
         "command": f"curl -fL -C - -o {shlex.quote(name)} {shlex.quote(leads_to.download)}",

@@ -47,6 +47,15 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
     return HTMLResponse(text, code)
 
 
+def part(request: Request, template: str, shown: str, now: str, **values: Any) -> Response:
+    """A part of a page that asks for itself again; nothing if it is as it is shown.
+
+    Args:
+        shown, now: what tells how it is from how it was, as it was when it was asked for last and as it is.
+    """
+    return Response(status_code=204) if shown == now else page(request, template, now=now, **values)
+
+
 def error_page(request: Request, status: int, message: str) -> Response:
     """A page that says what went wrong."""
     answer = page(

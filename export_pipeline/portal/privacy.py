@@ -23,10 +23,10 @@ from export_pipeline.ledger.erasures import OPEN as BEING_ERASED
 from export_pipeline.ledger.jobs import OPEN, USER
 from export_pipeline.portal import once, saying
 from export_pipeline.portal.auditing import note
-from export_pipeline.portal.exports import CREATED_BY
+from export_pipeline.portal.exports import CREATED_BY, progress
 from export_pipeline.portal.forms import Form, form_of
 from export_pipeline.portal.guards import member
-from export_pipeline.portal.pages import code_of, page, to
+from export_pipeline.portal.pages import code_of, page, part, to
 from export_pipeline.portal.slices import Number, sliced
 from export_pipeline.privacy.asking import request_access
 from export_pipeline.privacy.certificates import deployment_key, problems, read
@@ -81,14 +81,15 @@ def ask(request: Request, form: GivenForm) -> Response:
 def access(request: Request, job_id: str) -> Response:
     """An access export."""
     job = _found(request, job_id)
-    return page(request, "access.html", job=job, open=job.state in OPEN, seen=None)
+    return page(request, "access.html", job=job, open=job.state in OPEN, now=progress(job), seen=None)
 
 
 @router.get("/access/{job_id}/live")
-def live(request: Request, job_id: str, seen: str = "") -> Response:
+def live(request: Request, job_id: str, seen: str = "", shown: str = "") -> Response:
     """What changes of an access export while it is made. ``seen`` is the state that was shown before."""
     job = _found(request, job_id)
-    return page(request, "access_live.html", job=job, open=job.state in OPEN, seen=seen)
+    told = {"job": job, "open": job.state in OPEN, "seen": seen}
+    return part(request, "access_live.html", shown, progress(job), **told)
 
 
 @router.get("/access/{job_id}/download")
@@ -214,7 +215,7 @@ def _page(
     form: Form,
     cursor: str | None = None,
     erased: str | None = None,
-    part: int = 1,
+    number: int = 1,
     *,
     said: str = "",
     code: int = 200,
@@ -222,7 +223,9 @@ def _page(
     ledger, now = deployment(request).ledger, utc_now()
     exports, following, _ = ledger.jobs.list(now, limit=_LISTED, cursor=cursor, kinds=[USER])
     done, following_erased, _ = ledger.erasures.list([ERASED], limit=_LISTED, cursor=erased)
-    waiting = sliced(sorted(ledger.erasures.unfulfilled(), key=lambda each: (each.due_at, each.number)), part)
+    waiting = sliced(
+        sorted(ledger.erasures.unfulfilled(), key=lambda each: (each.due_at, each.number)), number
+    )
     return page(
         request,
         "privacy.html",

@@ -213,3 +213,45 @@ def test_axe_finds_nothing_serious_on_what_is_wrong(visit: Visit, served: tuple[
     served[1].ledger.jobs.fail(job.id, "INTERNAL_ERROR", "it broke " + "x" * 90, utc_now(), attempt=1)
     page.goto(f"{served[0]}/exports/{job.id}")
     check(page)
+
+
+def test_what_cannot_be_refreshed_says_so_until_it_can(visit: Visit, served: tuple[str, Portal]) -> None:
+    page = visit()
+    page.get_by_role("button", name="Export", exact=True).click()
+    expect(page.locator(".badge")).to_have_text("queued")
+    page.route("**/live*", lambda route: route.fulfill(status=503, body="not now"))
+    expect(page.locator("#trouble")).to_contain_text("cannot be refreshed now")
+    check(page)
+    page.unroute("**/live*")
+    expect(page.locator("#trouble")).to_be_empty()
+    served[1].ledger.jobs.cancel(job_of(page), utc_now())
+    expect(page.locator(".badge")).to_have_text("cancelled")
+
+
+def test_script_in_what_is_refreshed_does_not_run(visit: Visit, served: tuple[str, Portal]) -> None:
+    script = "\"'><svg onload=window.ran=1><img src=x onerror=window.ran=1>"
+    ledger = served[1].ledger
+    page = visit()
+    page.get_by_role("button", name="Export", exact=True).click()
+    expect(page.locator(".badge")).to_have_text("queued")
+    ledger.jobs.start(job_of(page), 1, utc_now())
+    ledger.jobs.fail(job_of(page), "INTERNAL_ERROR", script, utc_now(), attempt=1)
+    expect(page.locator(".notice.bad")).to_contain_text(script)
+    assert not page.evaluate("window.ran")
+
+
+def test_a_command_is_copied_or_selected_where_it_cannot_be(visit: Visit, served: tuple[str, Portal]) -> None:
+    portal = served[1]
+    values = {"startDate": portal.yesterday, "endDate": portal.yesterday}
+    given = {"now": utc_now(), "created_by": "portal"}
+    job = request_export(portal.settings, portal.store, portal.ledger, values, **given)
+    work(portal, job.id)
+    page = visit(f"/exports/{job.id}", permissions=["clipboard-read", "clipboard-write"])
+    command = page.locator("#command").inner_text()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#command-copied")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == command
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#command-copied")).to_contain_text("It is selected")
+    assert page.evaluate("getSelection().toString()").strip() == command

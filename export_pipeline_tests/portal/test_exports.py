@@ -1,5 +1,6 @@
 """Analytics → Export data: what a form asks for, what is told of a wrong one, how an export looks."""
 
+import html
 import re
 from datetime import date, timedelta
 
@@ -171,7 +172,7 @@ def test_many_files_are_paged(opening: Opening, monkeypatch: pytest.MonkeyPatch)
     portal.log_in()
     job = ask(portal)
     run_job(portal.settings, portal.store, portal.ledger, job.id, 1)
-    pages = [portal.get(f"/exports/{job.id}?part={part}").text for part in (1, 2)]
+    pages = [portal.get(f"/exports/{job.id}?files={number}").text for number in (1, 2)]
     shown = [re.findall(r"(\w+/part-\d{5}\.jsonl\.gz)</a>", page) for page in pages]
     assert [len(names) for names in shown] == [6, 4]
     assert not {*shown[0]} & {*shown[1]}
@@ -189,6 +190,9 @@ def test_an_export_is_cancelled(inside: Portal) -> None:
 def test_the_state_is_said_once_when_it_changes(inside: Portal) -> None:
     job = ask(inside)
     assert "hx-swap-oob" not in inside.get(f"/exports/{job.id}/live?seen=queued").text
+    for path in (f"/exports/{job.id}", "/exports"):
+        again = html.unescape(inside.get(path).text).partition('hx-get="/portal')[2].partition('"')[0]
+        assert inside.get(again).status_code == 204, path
     inside.ledger.jobs.cancel(job.id, utc_now())
     assert "The export is cancelled." in inside.get(f"/exports/{job.id}/live?seen=queued").text
 

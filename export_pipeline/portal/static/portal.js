@@ -40,8 +40,8 @@ const stale = (event) => {
   trouble.textContent = "Part of this page cannot be refreshed now; it is tried again.";
 };
 for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, stale);
-document.addEventListener("htmx:beforeSwap", (event) => {
-  if (!event.detail.shouldSwap) return;
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!event.detail.successful) return;
   event.detail.elt.classList.remove("stale");
   if (!document.querySelector(".stale")) trouble.textContent = "";
 });
