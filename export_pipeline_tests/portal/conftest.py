@@ -227,5 +227,5 @@ def is_problem(said: ConsoleMessage) -> bool:
     That an answer is an error is what some tests are about, and a page that is left, or an estimate that a
     newer one replaces, aborts its request.
     """
-    expected = ("Failed to load resource", "htmx:afterRequest", "htmx:sendAbort")
+    expected = ("Failed to load", "Response Status Error", "htmx:afterRequest", "htmx:sendAbort")
     return said.type == "error" and not said.text.startswith(expected)
