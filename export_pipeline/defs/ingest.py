@@ -1,8 +1,10 @@
 """The ingest job, and the sensor that starts it when files land."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
@@ -10,6 +12,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.events import DATA_VERSION_TAG, unrecorded_days
 from export_pipeline.defs.failures import told_in_words
+from export_pipeline.defs.stored import counted_preview, of_day
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.ingest import Report, ingest_landing, waiting_files
 from export_pipeline.ledger import Counts
@@ -46,32 +49,38 @@ def recorded(
     context: dg.OpExecutionContext, deployment: Deployment, take: Callable[[], Report]
 ) -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
     """The events of an op that ingests by ``take``: what to record, then the counts."""
-    report, failure = Report(), None
+    report, failure, began = Report(), None, time.monotonic()
     try:
         report = told_in_words(take)
     except dg.Failure as error:
         failure = error
     # Batches committed before a failure stay committed: their days are recorded all the same.
-    yield from materializations(deployment, context.instance, report, utc_now().date())
+    seconds = round(time.monotonic() - began, 3)
+    yield from materializations(deployment, context.instance, report, utc_now().date(), seconds)
     if failure is not None:
         raise failure
     yield dg.Output(None, metadata={"counts": dg.MetadataValue.json(report.to_json())})
 
 
 def materializations(
-    deployment: Deployment, instance: dg.DagsterInstance, report: Report, today: date
+    deployment: Deployment, instance: dg.DagsterInstance, report: Report, today: date, seconds: float
 ) -> Iterator[dg.AssetMaterialization]:
-    """What to record after an ingest: a materialization a changed (data type, day) and user table.
+    """What to record after an ingest of ``seconds``: a materialization a changed (data type, day) and user
+    table.
 
     ``ingest/…`` counts the lines of all days of this ingest, as a rejected line has no day.
     """
     for data_type, day, state in unrecorded_days(deployment, instance, today):
         added = report.days.get(data_type, {}).get(day)
+        table = DATA_TYPES[data_type].table
         yield dg.AssetMaterialization(
-            DATA_TYPES[data_type].table,
+            table,
             partition=day.isoformat(),
             metadata={
                 "rows": state.rows,
+                "seconds": seconds,
+                **told_in_words(partial(of_day, deployment.store, table, day)),
+                "preview": told_in_words(partial(counted_preview, deployment.store, table, day)),
                 "dataVersion": state.version,
                 **({} if added is None else {"rowsAdded": added}),
                 **_counts(report, data_type),
@@ -81,7 +90,8 @@ def materializations(
     for target, counts in report.counts.items():
         if target not in DATA_TYPES and counts.accepted:
             yield dg.AssetMaterialization(
-                TABLE_OF[target], metadata={"rowsAdded": counts.accepted, **_counts(report, target)}
+                TABLE_OF[target],
+                metadata={"rowsAdded": counts.accepted, "seconds": seconds, **_counts(report, target)},
             )
 
 

@@ -10,6 +10,7 @@ from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import UNFINISHED
 from export_pipeline.defs.partitions import RANGE_END_TAG, RANGE_START_TAG, daily
+from export_pipeline.defs.stored import of_day
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.events.metrics import KEYS, METRICS
 from export_pipeline.exports.due import stretches
@@ -121,7 +122,8 @@ def _metadata(store: Store, made: DayMetrics) -> dict[str, dg.MetadataValue]:
     found = {total.day: total for total in totals(store, made.day)}
     today = found.get(made.day)
     shown: dict[str, dg.MetadataValue] = {
-        "cells": dg.MetadataValue.int(made.cells),
+        "rows": dg.MetadataValue.int(made.cells),
+        **of_day(store, METRICS_TABLE, made.day),
         "seconds": dg.MetadataValue.float(round(made.seconds, 3)),
         "plays": dg.MetadataValue.int(today.plays if today else 0),
         "computedFrom": dg.MetadataValue.json(dict(made.computed_from)),
@@ -148,7 +150,7 @@ def _metadata(store: Store, made: DayMetrics) -> dict[str, dg.MetadataValue]:
         )
         words = f"Plays, completion rate and rebuffer rate of up to {SHOWN_DAYS} days to {made.day}"
         shown["overTheDays"] = dg.MetadataValue.md(image(svg(days, panels), words))
-    shown["topContents"] = dg.MetadataValue.md(_top(store, made.day))
+    shown["preview"] = dg.MetadataValue.md(_top(store, made.day))
     return shown
 
 
