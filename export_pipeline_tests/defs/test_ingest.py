@@ -189,3 +189,16 @@ def test_pauses_grow_to_a_quarter_of_an_hour() -> None:
     assert pauses == sorted(pauses)
     assert pauses[0] == timedelta(seconds=15)
     assert pauses[-1] == timedelta(minutes=15)
+
+
+def test_a_day_shows_its_size_checksum_place_and_what_is_in_it_without_a_person(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    land(settings, "a.jsonl", lines(days_ago(1), 3))
+    metadata = recorded(ingest(definitions, instance))["engagement_events", str(days_ago(1))]
+    assert metadata["bytes"] > 0
+    assert len(str(metadata["sha256"])) == 64
+    assert metadata["seconds"] > 0
+    assert "engagement_events" in str(metadata["directory"])
+    assert "| 3 |" in str(metadata["preview"])
+    assert "user_" not in str(metadata)

@@ -37,13 +37,15 @@ def test_each_day_has_its_numbers_and_a_picture_of_the_days_before(
     add_rows(days_ago(2), 50)
     assert compute(definitions, instance, 3, 2)
     metadata = shown(instance, str(days_ago(2)))
-    assert metadata["cells"].value == 1
+    assert metadata["rows"].value == 1
     picture = re.fullmatch(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", str(metadata["overTheDays"].value))
     assert picture
     drawing = ElementTree.fromstring(base64.b64decode(picture[1]))
     assert "Completion rate" in "".join(drawing.itertext())
     assert "user_" not in str(metadata)
-    assert "No content" in str(metadata["topContents"].value)
+    assert "No content" in str(metadata["preview"].value)
+    assert metadata["bytes"].value > 0
+    assert re.fullmatch("[0-9a-f]{64}", str(metadata["sha256"].value))
 
 
 def test_a_day_outside_retention_fails_in_words_and_the_others_are_made(
@@ -51,7 +53,7 @@ def test_a_day_outside_retention_fails_in_words_and_the_others_are_made(
 ) -> None:
     add_rows(days_ago(90), 50)
     assert not compute(definitions, instance, 91, 90)
-    assert shown(instance, str(days_ago(90)))["cells"].value == 1
+    assert shown(instance, str(days_ago(90)))["rows"].value == 1
 
 
 def test_the_schedule_starts_what_is_due_and_nothing_else(
