@@ -16,7 +16,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.outbox import Courier
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.attempts import Outcome
-from export_pipeline.ledger.messages import EXPORT_FAILED, Message, NewMessage
+from export_pipeline.ledger.posting import EXPORT_FAILED, Message, NewMessage
 
 _ENDPOINTS, _HANGING = 50, 5
 _WANTED_SECONDS = 60

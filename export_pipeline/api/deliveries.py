@@ -7,7 +7,8 @@ from typing import Any
 from export_pipeline.delivery.payloads import shown
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.messages import Attempt, Message, Stats
+from export_pipeline.ledger.messages import Attempt, Stats
+from export_pipeline.ledger.posting import Message
 from export_pipeline.ledger.webhooks import Webhook
 from export_pipeline.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from export_pipeline.api.shapes import JOB_ID, Instant, Shape, sometimes
-from export_pipeline.ledger.messages import EVENTS
+from export_pipeline.ledger.posting import EVENTS
 
 WEBHOOK_ID = "whk_1f0c2a7be91d4c3886aa01f2"
 DELIVERY_ID = "del_7a0c2a7be91d4c3886aa01f2"

@@ -17,7 +17,7 @@ from export_pipeline.defs.failures import told_in_words
 from export_pipeline.defs.ingest import start_or_wait
 from export_pipeline.delivery.outbox import Courier
 from export_pipeline.ledger.attempts import Outcome
-from export_pipeline.ledger.messages import FAILED, PENDING, Message
+from export_pipeline.ledger.posting import FAILED, PENDING, Message
 from export_pipeline.operations.alerts import failed_deliveries
 from export_pipeline.operations.notices import tell_operator
 

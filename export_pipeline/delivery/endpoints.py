@@ -7,7 +7,7 @@ from typing import Any
 from export_pipeline.delivery.addresses import destination
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.messages import EVENTS
+from export_pipeline.ledger.posting import EVENTS
 from export_pipeline.ledger.webhooks import STATUSES, Webhook
 from export_pipeline.settings import Settings
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from export_pipeline.ledger.messages import (
+from export_pipeline.ledger.posting import (
     EXPORT_FAILED,
     EXPORT_READY,
     EXPORT_RESTATED,

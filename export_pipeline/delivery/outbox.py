@@ -30,7 +30,7 @@ from export_pipeline.errors import Conflict, DamagedData, Gone, InvalidRequest, 
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.attempts import LEASE, MAIL, Claimed, Outcome
-from export_pipeline.ledger.messages import Message
+from export_pipeline.ledger.posting import Message
 from export_pipeline.ledger.webhooks import ACTIVE, Target
 from export_pipeline.settings import Settings
 

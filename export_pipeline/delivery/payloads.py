@@ -17,13 +17,7 @@ from export_pipeline.errors import Conflict, DamagedData, Gone, NotFound
 from export_pipeline.exports.manifest import instant_text
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.links import Link
-from export_pipeline.ledger.messages import (
-    EXPORT_FAILED,
-    EXPORT_READY,
-    EXPORT_RESTATED,
-    USER_ERASED,
-    Message,
-)
+from export_pipeline.ledger.posting import EXPORT_FAILED, EXPORT_READY, EXPORT_RESTATED, USER_ERASED, Message
 from export_pipeline.settings import Settings
 from export_pipeline.sizes import size
 

@@ -19,7 +19,7 @@ import httpx
 
 from export_pipeline.allowed import Allowed
 from export_pipeline.delivery.addresses import Destination, Refused, check, resolve
-from export_pipeline.ledger.messages import NO_ANSWER
+from export_pipeline.ledger.posting import NO_ANSWER
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0

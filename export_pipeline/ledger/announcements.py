@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY, EXPORT_RESTATED, add, may_have_got
+from export_pipeline.ledger.posting import EXPORT_FAILED, EXPORT_READY, EXPORT_RESTATED, add, may_have_got
 from export_pipeline.ledger.tables import messages, schedules
 from export_pipeline.ledger.webhooks import subscribed
 

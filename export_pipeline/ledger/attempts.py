@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from export_pipeline.ledger.messages import FAILED, PENDING, SUCCESS, Message, message_of, unclaimed
+from export_pipeline.ledger.posting import FAILED, PENDING, SUCCESS, Message, message_of, unclaimed
 from export_pipeline.ledger.tables import attempts, messages, webhooks
 from export_pipeline.ledger.webhooks import ACTIVE, GONE, disable, note_attempt, note_failure, note_success
 

@@ -1,8 +1,6 @@
 """The outbox: messages to endpoints and by e-mail, and what became of them (contract, section 5).
 
-A message is written in the transaction of what it tells of, so that neither is there without the other. It
-is ``pending`` until an attempt was a success, or none is left and it has ``failed``; ``attempts`` owns who
-may try and what an attempt changes. What is kept of a message holds no link: links are made when it is sent.
+``posting`` owns what a message is and how one comes in; ``attempts`` who may try and what an attempt changes.
 """
 
 import hashlib
@@ -14,67 +12,34 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline import ids, secrets
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.paging import check_status, read_page
+from export_pipeline.ledger.posting import (
+    FAILED,
+    OPERATOR_ALERT,
+    PENDING,
+    STATES,
+    SUCCESS,
+    Message,
+    NewMessage,
+    add,
+    insert_message,
+    is_active,
+    may_have_got,
+    message_of,
+    unclaimed,
+)
 from export_pipeline.ledger.sealing import Seal
 from export_pipeline.ledger.tables import attempts, jobs, messages, notices, webhooks
 from export_pipeline.settings import Settings
 
-PENDING, SUCCESS, FAILED = "pending", "success", "failed"
-STATES = (PENDING, SUCCESS, FAILED)
-NO_ANSWER = "no answer"
-"""How the error of an attempt begins of which nobody knows whether the message arrived."""
-
-EXPORT_READY, EXPORT_FAILED = "export.ready", "export.failed"
-EXPORT_RESTATED, USER_ERASED = "export.restated", "user.erased"
-EVENTS = (EXPORT_READY, EXPORT_FAILED, EXPORT_RESTATED, USER_ERASED)
-"""What an endpoint can subscribe to."""
-OPERATOR_ALERT = "operator.alert"
-"""By e-mail to the operator only."""
-
-
 _SEAL = "addresses"
 _MOST_FORGOTTEN = 5000
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message as the outbox holds it; it goes to ``webhook_id``, or by e-mail if that is None.
-
-    ``data`` is what does not change until it is sent; ``error`` why it ended without an attempt; instants are
-    UTC.
-    """
-
-    id: str
-    number: int
-    event: str
-    webhook_id: str | None
-    job_id: str | None
-    data: Mapping[str, Any]
-    test: bool
-    state: str
-    attempts: int
-    next_attempt_at: datetime | None
-    error: str | None
-    created_at: datetime
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True)
-class NewMessage:
-    """A message to be put into the outbox; see ``add``."""
-
-    event: str
-    data: Mapping[str, Any]
-    webhook_id: str | None = None
-    address: bytes | None = field(default=None, repr=False)
-    job_id: str | None = None
-    once: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,88 +73,6 @@ class Stats:
     successful: int = 0
     failed: int = 0
     last_at: datetime | None = None
-
-
-def add(
-    connection: Connection,
-    event: str,
-    data: Mapping[str, Any],
-    now: datetime,
-    *,
-    webhook_id: str | None = None,
-    address: bytes | None = None,
-    job_id: str | None = None,
-    once: str | None = None,
-) -> str | None:
-    """Put a message into the outbox as part of a transaction; it is due at once.
-
-    To an endpoint that is disabled it has failed from the beginning, and can be retried.
-
-    Args:
-        webhook_id: the endpoint it goes to, or
-        address: the e-mail address, as ``Messages.sealed`` gives it.
-        job_id: the job whose files it links to.
-        once: a text of which at most one message is ever made.
-
-    Returns:
-        Its id; None if there was one for ``once`` before.
-    """
-    if once is not None:
-        known = connection.execute(select(messages.c.id).where(messages.c.once == once)).scalar()
-        if known is not None:
-            return None
-    state: dict[str, Any] = {"state": PENDING, "next_attempt_at": now}
-    if webhook_id is not None and not _is_active(connection, webhook_id):
-        state = {"state": FAILED, "ended_at": now, "error": "the endpoint is disabled"}
-    return _insert(
-        connection,
-        event=event,
-        data=dict(data),
-        webhook_id=webhook_id,
-        address=address,
-        job_id=job_id,
-        once=once,
-        test=False,
-        created_at=now,
-        **state,
-    )
-
-
-def _insert(connection: Connection, *, message_id: str | None = None, **values: Any) -> str:
-    last = connection.execute(select(func.max(messages.c.number))).scalar() or 0
-    message_id = message_id or ids.DELIVERY.new()
-    connection.execute(insert(messages).values(id=message_id, number=last + 1, attempts=0, **values))
-    return message_id
-
-
-def _is_active(connection: Connection, webhook_id: str) -> bool:
-    status = connection.execute(select(webhooks.c.status).where(webhooks.c.id == webhook_id)).scalar()
-    return bool(status == "active")
-
-
-def fail_waiting(connection: Connection, webhook_id: str, error: str, now: datetime) -> None:
-    """End the messages that wait for an endpoint; what is being sent at ``now`` is left to who sends it."""
-    connection.execute(
-        update(messages)
-        .where(messages.c.webhook_id == webhook_id, messages.c.state == PENDING, unclaimed(now))
-        .values(state=FAILED, next_attempt_at=None, claim=None, claimed_until=None, ended_at=now, error=error)
-    )
-
-
-def may_have_got(job_id: str) -> tuple[ColumnElement[bool], ...]:
-    """The messages that told of a job's export, or may have: a receiver whose answer did not come takes the
-    same message, sent again with later files, for one that it has seen."""
-    unanswered = select(attempts.c.message_id).where(attempts.c.error.startswith(NO_ANSWER))
-    return (
-        messages.c.job_id == job_id,
-        messages.c.event == EXPORT_READY,
-        or_(messages.c.state == SUCCESS, messages.c.claim.is_not(None), messages.c.id.in_(unanswered)),
-    )
-
-
-def unclaimed(now: datetime) -> ColumnElement[bool]:
-    """Whether nobody sends a message at ``now``: a claim that was not answered in time counts no more."""
-    return messages.c.claimed_until.is_(None) | (messages.c.claimed_until <= now)
 
 
 class Messages:
@@ -256,7 +139,7 @@ class Messages:
             if connection.execute(select(messages.c.id).where(messages.c.id == message_id)).scalar():
                 return False
             _check_webhook(connection, webhook_id)
-            _insert(
+            insert_message(
                 connection,
                 message_id=message_id,
                 event=event,
@@ -447,7 +330,7 @@ class Messages:
         """
         with self._engine.begin() as connection:
             held = _one(connection, message_id, webhook_id)
-            if held.webhook_id is not None and not _is_active(connection, held.webhook_id):
+            if held.webhook_id is not None and not is_active(connection, held.webhook_id):
                 raise Conflict(
                     f"the webhook {held.webhook_id} is disabled; set its status to active first",
                     field="webhookId",
@@ -485,22 +368,3 @@ def _one(connection: Connection, message_id: str, webhook_id: str | None) -> Row
     if row is None:
         raise ids.DELIVERY.unknown(message_id)
     return row
-
-
-def message_of(row: Row[Any]) -> Message:
-    """The message that a row of the table is."""
-    return Message(
-        row.id,
-        row.number,
-        row.event,
-        row.webhook_id,
-        row.job_id,
-        row.data,
-        row.test,
-        row.state,
-        row.attempts,
-        row.next_attempt_at,
-        row.error,
-        row.created_at,
-        row.ended_at,
-    )

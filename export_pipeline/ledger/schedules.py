@@ -20,8 +20,8 @@ from export_pipeline import ids
 from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, FAILED, OPEN, Job, Jobs, NewJob
-from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED
 from export_pipeline.ledger.paging import read_page
+from export_pipeline.ledger.posting import EXPORT_RESTATED, USER_ERASED
 from export_pipeline.ledger.sealing import Seal
 from export_pipeline.ledger.tables import jobs, schedules
 from export_pipeline.ledger.webhooks import Webhooks

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, selec
 from export_pipeline import ids
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
-from export_pipeline.ledger.messages import fail_waiting
 from export_pipeline.ledger.paging import read_page
+from export_pipeline.ledger.posting import fail_waiting
 from export_pipeline.ledger.sealing import Seal
 from export_pipeline.ledger.tables import schedules, webhooks
 from export_pipeline.settings import Settings

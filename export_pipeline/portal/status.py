@@ -15,7 +15,8 @@ from export_pipeline.days import oldest_kept_day, utc_now
 from export_pipeline.errors import DamagedData, InvalidSetting, TransientError
 from export_pipeline.failures import answer_to
 from export_pipeline.ingest import list_quarantined
-from export_pipeline.ledger.messages import FAILED, Attempt, Message
+from export_pipeline.ledger.messages import Attempt
+from export_pipeline.ledger.posting import FAILED, Message
 from export_pipeline.operations.alerts import Alert
 from export_pipeline.operations.status import Status, status
 from export_pipeline.portal.deliveries import path_of

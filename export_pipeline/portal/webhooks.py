@@ -14,7 +14,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.endpoints import change, check_event, create
 from export_pipeline.delivery.outbox import Courier
 from export_pipeline.errors import ExportPipelineError, NotFound
-from export_pipeline.ledger.messages import (
+from export_pipeline.ledger.posting import (
     EVENTS,
     EXPORT_FAILED,
     EXPORT_READY,

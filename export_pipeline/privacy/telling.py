@@ -11,7 +11,8 @@ from typing import Any
 from export_pipeline.errors import NotFound
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import COMPLETE, ON_DEMAND
-from export_pipeline.ledger.messages import EXPORT_RESTATED, USER_ERASED, NewMessage, Receiver
+from export_pipeline.ledger.messages import Receiver
+from export_pipeline.ledger.posting import EXPORT_RESTATED, USER_ERASED, NewMessage
 
 REASON = "erasure"
 

@@ -10,7 +10,7 @@ import standardwebhooks
 
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.outbox import Courier
-from export_pipeline.ledger.messages import NewMessage
+from export_pipeline.ledger.posting import NewMessage
 from export_pipeline_tests.api.conftest import ROWS, TIMEOUT, Api, Serving
 from export_pipeline_tests.api.test_exports import refused
 from export_pipeline_tests.delivery.receivers import Receiver, receiver

@@ -9,7 +9,8 @@ from export_pipeline.days import midnight, utc_now
 from export_pipeline.delivery.outbox import Courier
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.messages import EVENTS, Attempt, Message
+from export_pipeline.ledger.messages import Attempt
+from export_pipeline.ledger.posting import EVENTS, Message
 from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
 from export_pipeline_tests.exports.conftest import land_rows

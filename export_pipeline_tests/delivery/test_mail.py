@@ -17,7 +17,7 @@ from export_pipeline.delivery.letters import letter
 from export_pipeline.delivery.retrying import DELAYS
 from export_pipeline.delivery.sending import Answer
 from export_pipeline.errors import InvalidRequest
-from export_pipeline.ledger.messages import EXPORT_READY, add
+from export_pipeline.ledger.posting import EXPORT_READY, add
 from export_pipeline.settings import MAIL_PATTERN, Settings, load, variable
 from export_pipeline_tests.delivery.mailboxes import Mailbox, mailbox
 from export_pipeline_tests.delivery.outboxes import Outbox

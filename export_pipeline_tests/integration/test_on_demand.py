@@ -17,7 +17,7 @@ from export_pipeline.exports import verify
 from export_pipeline.exports.service import lock_name, request_export
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Job, Ledger
-from export_pipeline.ledger.messages import EXPORT_READY
+from export_pipeline.ledger.posting import EXPORT_READY
 from export_pipeline.locks import is_held
 from export_pipeline.privacy.asking import request_access
 from export_pipeline.settings import Settings, load, variable

@@ -26,7 +26,7 @@ from export_pipeline.exports.scheduled import queue_due
 from export_pipeline.exports.service import run_job
 from export_pipeline.ingest import ingest_landing, waiting_days
 from export_pipeline.ledger import Ledger
-from export_pipeline.ledger.messages import EVENTS
+from export_pipeline.ledger.posting import EVENTS
 from export_pipeline.operations.delivered import restate, stale_deliveries
 from export_pipeline.operations.restatement import stale_exports
 from export_pipeline.privacy import certificates

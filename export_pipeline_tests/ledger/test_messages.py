@@ -9,7 +9,7 @@ import pytest
 from export_pipeline.errors import Conflict, NotFound
 from export_pipeline.ledger import Job, Ledger, NewJob, messages
 from export_pipeline.ledger.attempts import LEASE, Claimed, Outcome
-from export_pipeline.ledger.messages import EVENTS, Message, NewMessage
+from export_pipeline.ledger.posting import EVENTS, Message, NewMessage
 from export_pipeline.ledger.webhooks import Webhook
 
 pytestmark = pytest.mark.backends("postgres")

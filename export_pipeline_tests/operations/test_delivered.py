@@ -12,7 +12,7 @@ from export_pipeline.exports.scheduled import queue_due
 from export_pipeline.exports.service import clear, run_job
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.attempts import Outcome
-from export_pipeline.ledger.messages import EXPORT_READY, EXPORT_RESTATED, Message
+from export_pipeline.ledger.posting import EXPORT_READY, EXPORT_RESTATED, Message
 from export_pipeline.operations.delivered import restate, stale_deliveries
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store

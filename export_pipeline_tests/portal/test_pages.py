@@ -14,7 +14,7 @@ from export_pipeline.delivery.recurring import create
 from export_pipeline.exports.service import request_export
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import tables
-from export_pipeline.ledger.messages import EXPORT_READY, NewMessage
+from export_pipeline.ledger.posting import EXPORT_READY, NewMessage
 from export_pipeline.ledger.webhooks import disable
 from export_pipeline.portal import app as portal_app
 from export_pipeline.portal.sections import SECTIONS

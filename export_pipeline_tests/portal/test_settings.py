@@ -10,8 +10,8 @@ import pytest
 from export_pipeline.days import utc_now
 from export_pipeline.errors import Unauthorized
 from export_pipeline.ledger.keys import USE_NOTED_EVERY
-from export_pipeline.ledger.messages import EXPORT_READY
 from export_pipeline.ledger.paging import MOST_LISTED
+from export_pipeline.ledger.posting import EXPORT_READY
 from export_pipeline.portal.guards import COOKIE
 from export_pipeline.portal.onceshown import COOKIE as SHOWN
 from export_pipeline.portal.slices import SLICE

@@ -11,7 +11,7 @@ from export_pipeline.exports import export_day
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger.attempts import Outcome
-from export_pipeline.ledger.messages import EXPORT_READY, NewMessage
+from export_pipeline.ledger.posting import EXPORT_READY, NewMessage
 from export_pipeline.ledger.tables import messages
 from export_pipeline.portal import status
 from export_pipeline.portal.status import LOOK_AGAIN, Looking

@@ -16,7 +16,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.delivery.outbox import Courier
 from export_pipeline.delivery.recurring import create
 from export_pipeline.exports.service import run_job
-from export_pipeline.ledger.messages import EXPORT_FAILED, EXPORT_READY
+from export_pipeline.ledger.posting import EXPORT_FAILED, EXPORT_READY
 from export_pipeline.privacy.access import Access
 from export_pipeline.privacy.erasing import STEPS, take_step
 from export_pipeline.retention.metrics import compute_day

@@ -10,7 +10,7 @@ import requests
 
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.outbox import Courier
-from export_pipeline.ledger.messages import EXPORT_READY, EXPORT_RESTATED, USER_ERASED
+from export_pipeline.ledger.posting import EXPORT_READY, EXPORT_RESTATED, USER_ERASED
 from export_pipeline.privacy.erasing import erase_now
 from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.privacy.restating import rewritten
