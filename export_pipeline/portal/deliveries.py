@@ -10,7 +10,7 @@ from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
 from export_pipeline.delivery import payloads
 from export_pipeline.errors import ExportPipelineError, NotFound
-from export_pipeline.ledger.messages import PENDING, Message
+from export_pipeline.ledger.posting import PENDING, Message
 from export_pipeline.portal import saying
 from export_pipeline.portal.auditing import note
 from export_pipeline.portal.guards import member
