@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
+from upath import UPath
 
 from export_pipeline import buckets
 from export_pipeline.api.deployment import deployment
 from export_pipeline.days import utc_now
-from export_pipeline.objects import AnyPath
+from export_pipeline.objects import is_remote
 
 router = APIRouter(tags=["Operation"])
 
@@ -27,13 +27,13 @@ async def healthz() -> Response:
     responses={503: {"description": "Something it needs does not work"}},
 )
 def readyz(request: Request) -> Response:
-    """Looks at the ledger, the tables, the exports wherever they lie and the state root; not at Dagster."""
+    """Looks at the ledger, the tables, where exports lie and the state root; needs no Dagster to answer."""
     here = deployment(request)
     checks: dict[str, Callable[[], object]] = {
         "ledger": lambda: here.ledger.jobs.open(utc_now()),
         "store": lambda: here.store.files("engagement_events", utc_now().date(), utc_now().date()),
         "exports": lambda: _usable(here.settings.exports),
-        "root": lambda: _usable(here.settings.root),
+        "root": lambda: _usable(UPath(here.settings.root)),
     }
     found = {name: _works(check) for name, check in checks.items()}
     ready = all(found.values())
@@ -52,8 +52,8 @@ def _works(check: Callable[[], object]) -> bool:
     return True
 
 
-def _usable(folder: AnyPath) -> None:
-    if not isinstance(folder, Path):
+def _usable(folder: UPath) -> None:
+    if is_remote(folder):
         next(buckets.listed(folder, deep=False), None)
     elif folder.exists() and not os.access(str(folder), os.W_OK):
         raise PermissionError
