@@ -23,7 +23,6 @@ from export_pipeline.operations.bucket import check_bucket
 from export_pipeline.privacy.erasing import erase_now
 from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.retention import retain
-from export_pipeline.s3_filesystem import PatientFileSystem
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import crowded_days
@@ -182,13 +181,9 @@ def test_a_store_that_takes_requests_and_never_answers_is_told_within_its_attemp
     ids=["files", "sizes", "since", "users", "merging"],
 )
 def test_a_store_that_goes_away_while_files_are_looked_for_is_told(
-    there: Deployment,
-    proxy: FaultProxy,
-    plan: Callable[[Store], object],
-    monkeypatch: pytest.MonkeyPatch,
+    there: Deployment, proxy: FaultProxy, plan: Callable[[Store], object]
 ) -> None:
     there.take_in(days=1)
-    monkeypatch.setattr(PatientFileSystem, "retries", 2)
     proxy.only, proxy.faults, proxy.share = rb"(GET|HEAD) .*\.avro", ("500",), 1.0
     with pytest.raises(TransientError, match="the object store does not answer"):
         plan(there.store)

@@ -298,7 +298,7 @@ def test_a_process_killed_at_any_stage_loses_nothing_and_doubles_nothing(storm: 
 
 
 @pytest.mark.soak
-@pytest.mark.backends("postgres")
+@pytest.mark.backends("postgres", "s3+postgres+dask")
 def test_two_minutes_of_everything_with_random_kills(storm: Storm) -> None:
     storm.rage(SOAK_SECONDS, kill_every=1.0)
     storm.calm()
@@ -308,7 +308,7 @@ def test_two_minutes_of_everything_with_random_kills(storm: Storm) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.backends("s3+postgres")
+@pytest.mark.backends("s3+postgres", "s3+postgres+dask")
 def test_two_minutes_of_everything_at_once(storm: Storm, tmp_path_factory: pytest.TempPathFactory) -> None:
     storm.rage(SOAK_SECONDS, 1e9, AT_ONCE)
     storm.calm(("ingest", "backfill", "export", "export.2"))
@@ -320,6 +320,6 @@ def test_two_minutes_of_everything_at_once(storm: Storm, tmp_path_factory: pytes
 def test_everything_at_once_is_right_without_kills(
     storm: Storm, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    storm.rage(8, 1e9, AT_ONCE)
+    storm.rage(15, 1e9, AT_ONCE)
     storm.calm(("ingest", "backfill", "export", "export.2"))
     check_at_once(storm, tmp_path_factory.mktemp("copies"))
