@@ -70,7 +70,7 @@ def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[St
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(variable(""))}
     dagster_home = prepare(load(given))
     environment = {**inherited, **given, "DAGSTER_HOME": str(dagster_home)}
-    _make_instance(dagster_home)
+    _make_instance(environment)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -128,9 +128,9 @@ def log_folder(home: Path) -> Path:
     return home.with_name(f"{home.name}-logs")
 
 
-def _make_instance(dagster_home: Path) -> None:
+def _make_instance(environment: Mapping[str, str]) -> None:
     # Two processes that both find no database get in each other's way while they make it.
-    with mock.patch.dict(os.environ, {"DAGSTER_HOME": str(dagster_home)}), dg.DagsterInstance.get():
+    with mock.patch.dict(os.environ, environment), dg.DagsterInstance.get():
         pass
 
 

@@ -1,4 +1,4 @@
-"""The running product on S3 and PostgreSQL: what lands in the bucket is exported by a backfill, all in there."""
+"""The running product on S3 and PostgreSQL: what lands in the bucket is exported by a backfill, all there."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -303,7 +303,7 @@ def test_two_minutes_of_everything_with_random_kills(storm: Storm) -> None:
     storm.rage(SOAK_SECONDS, kill_every=1.0)
     storm.calm()
     check(storm)
-    assert storm.kills > 20
+    assert storm.kills > SOAK_SECONDS / 6
     assert all(storm.runs[work] > 3 for work in FAULT_POINTS), storm.runs
 
 
