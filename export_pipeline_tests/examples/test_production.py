@@ -27,10 +27,10 @@ from export_pipeline.exports import export_day
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import load
 from export_pipeline.store import Store
-settings = load()
+settings, now = load(), utc_now()
 assert settings.scheduler
-day = utc_now().date() - timedelta(days=1)
-made = export_day("events", "csv", day, settings=settings, store=Store(settings), ledger=Ledger(settings), now=utc_now())
+given = {"settings": settings, "store": Store(settings), "ledger": Ledger(settings), "now": now}
+made = export_day("events", "csv", now.date() - timedelta(days=1), **given)
 print(made.rows, "rows by workers")
 END
 """
