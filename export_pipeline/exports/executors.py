@@ -31,7 +31,7 @@ _ANSWER_SECONDS = 10
 _CLOSE_SECONDS = 5
 _DASK = ("distributed", "dask", "tornado")
 _NOT_LOADED = "deserialization of the task graph"
-_LOST = "the workers that make exports were lost; try again"
+_LOST = "the workers that make exports were lost, their logs say why; try again"
 
 
 class Cluster(Executor):

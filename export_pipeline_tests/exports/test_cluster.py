@@ -104,7 +104,7 @@ def test_the_bytes_are_those_that_threads_make_and_a_worker_may_be_killed(
     assert cluster.workers[0].poll() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.soak)])
 def test_a_scheduler_that_goes_away_or_hangs_fails_an_export_soon_and_nothing_stays(
     land: Land,
     environment: dict[str, str],
@@ -154,7 +154,11 @@ def test_a_scheduler_that_hangs_when_an_export_begins_is_told(
             "import importlib.metadata as m; m.version = lambda n, v=m.version: v(n) + 'x' * (n == 'isal')",
             "a worker of .* runs",
         ),
-        ("scheduler", "import sys; sys.modules['export_pipeline'] = None", "the scheduler of .* cannot load"),
+        (
+            "scheduler",
+            "import sys; sys.modules['export_pipeline'] = None",
+            "the scheduler of .* cannot load",
+        ),
     ],
 )
 def test_a_cluster_with_another_version_makes_nothing_and_it_is_told_what_to_install_where(
@@ -168,7 +172,8 @@ def test_a_cluster_with_another_version_makes_nothing_and_it_is_told_what_to_ins
     assert left(settings) == []
 
 
-@pytest.mark.backends("s3")
+@pytest.mark.system
+@pytest.mark.parametrize("backend", ["s3"], indirect=True)
 def test_a_person_of_a_day_that_is_done_can_be_erased_while_the_backfill_goes_on(
     environment: dict[str, str], ledger: Ledger, store: Store, settings: Settings, cluster: dask.Cluster
 ) -> None:

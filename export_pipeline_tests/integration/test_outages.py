@@ -172,13 +172,12 @@ def test_a_store_that_takes_requests_and_never_answers_is_told_within_its_attemp
 @pytest.mark.parametrize(
     "plan",
     [
-        lambda store: store.files(TABLE, FIRST, FIRST),
-        lambda store: store.sizes(TABLE),
-        lambda store: store.files_since(TABLE, 0),
-        lambda store: store.files_of_users(TABLE, [ADA]),
-        lambda store: crowded_days(store, TABLE, 1),
+        pytest.param(lambda store: store.files(TABLE, FIRST, FIRST), id="files"),
+        pytest.param(lambda store: store.sizes(TABLE), id="sizes", marks=pytest.mark.soak),
+        pytest.param(lambda store: store.files_since(TABLE, 0), id="since", marks=pytest.mark.soak),
+        pytest.param(lambda store: store.files_of_users(TABLE, [ADA]), id="users"),
+        pytest.param(lambda store: crowded_days(store, TABLE, 1), id="merging", marks=pytest.mark.soak),
     ],
-    ids=["files", "sizes", "since", "users", "merging"],
 )
 def test_a_store_that_goes_away_while_files_are_looked_for_is_told(
     there: Deployment, proxy: FaultProxy, plan: Callable[[Store], object]
