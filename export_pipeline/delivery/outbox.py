@@ -199,11 +199,11 @@ class Courier:
             answer.code,
             answer.response,
             answer.error,
-            answer.sent,
-            answer.headers,
             again,
             gone,
             ours,
+            answer.sent,
+            answer.headers,
         )
 
     async def _post(

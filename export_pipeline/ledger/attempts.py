@@ -49,11 +49,11 @@ class Outcome:
     code: int | None
     response: str
     error: str | None
-    request_headers: Mapping[str, str] = field(default_factory=dict)
-    response_headers: Mapping[str, str] = field(default_factory=dict)
     next_attempt_at: datetime | None = None
     gone: bool = False
     ours: bool = False
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    response_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Attempts:
