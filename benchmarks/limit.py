@@ -21,7 +21,7 @@ from benchmarks.plan import Plan
 from benchmarks.report import Section, at_least
 from benchmarks.writers import ours
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports.encoding import lines
+from export_pipeline.exports.encoding import get_ready, lines
 from export_pipeline.exports.ordering import blocks, decoded, dictionaries
 from export_pipeline.exports.request import FORMATS, Filters, Format, check_format
 from export_pipeline.exports.scanning import Scan, connection
@@ -117,6 +117,7 @@ def stages(home: str, day: str, format: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as spill:
         scan = Scan(DATA_TYPE, when, tuple(files), look.watermark, Filters(), spill)
         seconds = dict.fromkeys(STAGES, 0.0)
+        get_ready()
         plan = plan_day(scan, settings.window_rows)
         every = list(spans(scan, plan.windows, check_format(format), "gzip"))
         with _counted(seconds, "decode"):
