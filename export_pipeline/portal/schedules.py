@@ -1,4 +1,4 @@
-"""Settings → Scheduled exports: exports that are made and delivered again and again."""
+"""Settings → Data export: exports that are made and delivered again and again."""
 
 from collections.abc import Sequence
 from contextlib import suppress

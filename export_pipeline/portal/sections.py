@@ -24,7 +24,7 @@ SECTIONS = (
     Section("Privacy", (Link("Access and erasure", "/privacy"),)),
     Section(
         "Settings",
-        (Link("Scheduled exports", "/schedules"), Link("Webhooks", "/webhooks"), Link("API keys", "/keys")),
+        (Link("Data export", "/schedules"), Link("Webhooks", "/webhooks"), Link("API keys", "/keys")),
     ),
     Section("Operation", (Link("Status", "/status"), Link("Activity", "/activity"))),
 )

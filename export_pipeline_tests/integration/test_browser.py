@@ -95,7 +95,7 @@ def test_somebody_new_exports_a_week_sets_up_a_weekly_feed_and_answers_an_access
     with serving(stack.home, environment) as entrance:
         page.goto(entrance)
         page.get_by_role("button", name="Export", exact=True).click()
-        page.locator(".side").get_by_role("link", name="Scheduled exports").click()
+        page.locator(".side").get_by_role("link", name="Data export").click()
         page.get_by_role("link", name="New scheduled export").click()
         page.get_by_label("A new webhook", exact=True).check()
         page.get_by_label("Address of the new webhook").fill(hook.url)

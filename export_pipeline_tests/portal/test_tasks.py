@@ -51,7 +51,7 @@ def feed(portal: Portal, person: Mouse) -> str:
     email = f"{type(person).__name__.lower()}@example.com"
     wanted = {"frequency": "weekly", "delivery": {"email": email}, "enabled": True}
     made, _ = create(portal.settings, portal.ledger, wanted, utc_now(), created_by="portal")
-    person.go("Scheduled exports")
+    person.go("Data export")
     person.press(person.page.locator(f"main a[href$='{made.id}']"))
     expect(person.page.get_by_text(email)).to_be_visible()
     return made.id
@@ -127,7 +127,7 @@ def test_another_person_typed_after_going_back_gets_their_own_data(person: Mouse
 
 
 def test_a_feed_is_set_up(person: Mouse, portal: Portal) -> None:
-    person.go("Scheduled exports")
+    person.go("Data export")
     person.press_named("New scheduled export")
     person.tick("frequency", "daily")
     person.tick("dataTypes", "ads")
