@@ -132,7 +132,8 @@ def contents(
     made, scratch, row = lines(data_type, format, rows, connection), Scratch(), 0
     while row < len(rows):
         row = made.write(row, min(row + _SOME_ROWS, len(rows)), scratch)
-        yield scratch.taken()
+        yield bytes(scratch.written())
+        scratch.size = 0
 
 
 def _literals(kind: DataType, format: Format) -> Sequence[str]:

@@ -119,9 +119,9 @@ def _window(
     lines: Scratch, compression: Compression, rows: int, first_us: int, last_us: int
 ) -> EncodedWindow:
     raw_bytes = lines.size
-    content = member(lines.written()) if compression == "gzip" else bytes(lines.written())
+    content = pa.py_buffer(member(lines.written())) if compression == "gzip" else lines.handed_over()
     lines.size = 0
-    return EncodedWindow((pa.py_buffer(content),), rows, raw_bytes, first_us, last_us)
+    return EncodedWindow((content,), rows, raw_bytes, first_us, last_us)
 
 
 def _scratch() -> Scratch:

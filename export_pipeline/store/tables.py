@@ -9,7 +9,7 @@ from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES, Field
 from export_pipeline.events.metrics import METRICS
 
 USER_BUCKETS = 4
-ROW_GROUP_ROWS = 16_384
+ROW_GROUP_ROWS = 8_192
 
 TABLE_OF: Mapping[str, str] = {
     **{name: data_type.table for name, data_type in DATA_TYPES.items()},
