@@ -5,7 +5,7 @@ path, and so runs as well in another process or on another machine that sees the
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from export_pipeline.exports.scratch import Scratch
 from export_pipeline.exports.windows import Window
 from export_pipeline.gzip_member import member
 
-SPAN_WINDOWS: Mapping[Format, int] = {"jsonl": 2, "csv": 2}
-"""Windows read together; no part of the bytes. More would decode row groups and, for CSV, plan queries
-fewer times, and hold more rows in memory."""
+SPAN_WINDOWS = 2
+"""Windows read together; no part of the bytes. More would decode row groups fewer times, and hold more rows
+in memory."""
 
 LARGEST_BYTES = 1 << 26
 """Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
@@ -67,7 +67,7 @@ def spans(
     """``windows`` in order, gathered into spans; a piece of an instant is a span of its own."""
     gathered: list[Window] = []
     for window in windows:
-        if gathered and (window.by_id or gathered[-1].by_id or len(gathered) == SPAN_WINDOWS[format]):
+        if gathered and (window.by_id or gathered[-1].by_id or len(gathered) == SPAN_WINDOWS):
             yield Span(scan, tuple(gathered), format, compression)
             gathered = []
         gathered.append(window)
