@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from export_pipeline.days import utc_now
+from export_pipeline.delivery.recurring import create
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.portal.sections import SECTIONS
 from export_pipeline.retention.metrics import compute_day
@@ -169,7 +170,17 @@ def test_axe_finds_nothing_serious_on_forms_and_single_things(
     compute_day(portal.settings, portal.store, portal.ledger, date.fromisoformat(portal.yesterday), now)
     page = visit("/overview", viewport={"width": 400, "height": 900})
     check(page)
-    for path in ("/schedules/new", "/webhooks/new", f"/webhooks/{hook.id}", delivery):
+    values = {"frequency": "weekly", "delivery": {"webhookId": hook.id}}
+    feed = create(portal.settings, portal.ledger, values, now, created_by="portal")[0]
+    for path in (
+        "/schedules/new",
+        f"/schedules/{feed.id}",
+        f"/schedules/{feed.id}/edit",
+        "/webhooks/new",
+        f"/webhooks/{hook.id}",
+        f"/webhooks/{hook.id}/edit",
+        delivery,
+    ):
         page.goto(served[0] + path)
         page.locator("details:not(.menu)").evaluate_all("all => all.forEach(one => { one.open = true })")
         check(page)
