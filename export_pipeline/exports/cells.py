@@ -12,7 +12,7 @@ _NEEDS_QUOTES = '[",\\r\\n]'
 _FORMULA = r"^([=+\-@\t\r])"
 
 
-def of_text(text: str) -> str:
+def _of_text(text: str) -> str:
     """A text as a cell: a formula is defused, an empty text is told from null, quotes where needed."""
     defused = f"regexp_replace({text}, {literal(_FORMULA)}, '''\\1')"
     return (
@@ -28,7 +28,7 @@ def _paths(names: tuple[str, ...]) -> str:
 def of_data(kind: DataType) -> str:
     """A query for the cells of ``given``, a table of ``data``: one a field, then ``data.extra``."""
     names = kind.data_fields
-    text = of_text("json_extract_string(j, '$')")
+    text = _of_text("json_extract_string(j, '$')")
     cell = (
         f"case when j is null or j::varchar = 'null' then '' "
         f"when starts_with(j::varchar, '\"') then {text} else {_quoted_if_needed('j::varchar')} end"

@@ -30,10 +30,10 @@ RAW, QUOTED, ESCAPED, CELL, INSTANT = range(5)
 as a cell that may need quotes or a prefix; an instant in microseconds since 1970, in both formats."""
 
 KIND, STARTS, ENDS, WIDTH, TEXTS, PLACES, VALID, VALID_FROM = range(8)
-_KNOWN_BYTES = 8 * 8
 """What is known of a column, by address. A value's text lies from its start to its end in ``TEXTS``, both of
 ``WIDTH`` bytes. ``PLACES``, if not 0, gives the place of each row's value, else it is the row's. ``VALID``,
 if not 0, has a bit for each row, from bit ``VALID_FROM`` on."""
+_KNOWN_BYTES = 8 * 8
 
 LONGEST_INSTANT = len("2026-11-20T12:00:00.000Z")
 

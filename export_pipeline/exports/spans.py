@@ -119,8 +119,11 @@ def _window(
     lines: Scratch, compression: Compression, rows: int, first_us: int, last_us: int
 ) -> EncodedWindow:
     raw_bytes = lines.size
-    content = pa.py_buffer(member(lines.written())) if compression == "gzip" else lines.handed_over()
-    lines.size = 0
+    if compression == "gzip":
+        content = pa.py_buffer(member(lines.written()))
+        lines.size = 0
+    else:
+        content = lines.handed_over()
     return EncodedWindow((content,), rows, raw_bytes, first_us, last_us)
 
 

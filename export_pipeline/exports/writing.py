@@ -125,9 +125,11 @@ def _are_copied(folder: AnyPath, days: Sequence[Scan | KeptDay], shape: Shape) -
 Task = tuple[Span | Piece, Shape]
 
 
-def _tasks(days: Iterable[Scan | KeptDay], shape: Shape, executor: Executor) -> Generator[Task, None, None]:
-    planned = _planned_there if isinstance(executor, Cluster) else _planned
-    if not isinstance(executor, Cluster):
+def _tasks(days: Sequence[Scan | KeptDay], shape: Shape, executor: Executor) -> Generator[Task, None, None]:
+    planned = _planned
+    if isinstance(executor, Cluster):
+        planned = _planned_there
+    elif any(isinstance(day, Scan) for day in days):
         executor.submit(get_ready)  # while the first day is planned
     with closing(in_order(executor.submit, planned, ((day, shape) for day in days), shape.ahead)) as plans:
         for plan in plans:
