@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
-from export_pipeline_tests import dask, objectstore, postgres
+from export_pipeline_tests import dask, faultproxy, objectstore, postgres
+from export_pipeline_tests.faultproxy import FaultProxy
 from export_pipeline_tests.objectstore import ObjectStore
 
 EMBEDDED = "embedded"
@@ -115,3 +117,10 @@ def store(settings: Settings) -> Store:
 @pytest.fixture
 def ledger(settings: Settings) -> Ledger:
     return Ledger(settings)
+
+
+@pytest.fixture
+def proxy(object_store: ObjectStore) -> Iterator[FaultProxy]:
+    """What lies between a test and the object store, and can do harm."""
+    with faultproxy.running(urlsplit(object_store.url).port or 0, seed=7) as running:
+        yield running

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from upath import UPath
@@ -29,7 +28,6 @@ from export_pipeline.store.maintenance import crowded_days
 from export_pipeline.store.tables import TABLE_OF
 from export_pipeline_tests import faultproxy
 from export_pipeline_tests.faultproxy import FaultProxy
-from export_pipeline_tests.objectstore import ObjectStore
 from export_pipeline_tests.privacy.scenario import ADA, EVE, FIRST, GONE, NOW, Deployment, events, put
 from export_pipeline_tests.privacy.walker import find
 
@@ -45,12 +43,6 @@ TABLE = TABLE_OF["events"]
 @pytest.fixture
 def backend() -> str:
     return "s3"
-
-
-@pytest.fixture
-def proxy(object_store: ObjectStore) -> Iterator[FaultProxy]:
-    with faultproxy.running(urlsplit(object_store.url).port or 0, seed=7) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """The portal while the object store does not answer: what the ledger knows is shown, and the rest is said."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 
-from export_pipeline_tests import faultproxy
 from export_pipeline_tests.faultproxy import FaultProxy
-from export_pipeline_tests.objectstore import ObjectStore
 from export_pipeline_tests.portal.conftest import Opening, Portal, texts
 
 pytestmark = pytest.mark.system
@@ -16,12 +13,6 @@ pytestmark = pytest.mark.system
 @pytest.fixture
 def backend() -> str:
     return "s3"
-
-
-@pytest.fixture
-def proxy(object_store: ObjectStore) -> Iterator[FaultProxy]:
-    with faultproxy.running(urlsplit(object_store.url).port or 0, seed=7) as running:
-        yield running
 
 
 @pytest.fixture
