@@ -97,6 +97,7 @@ def _claim(
             messages.c.id,
             target.label("target"),
             messages.c.next_attempt_at,
+            messages.c.number,
             func.row_number()
             .over(partition_by=target, order_by=(messages.c.next_attempt_at, messages.c.number))
             .label("place"),
@@ -107,19 +108,21 @@ def _claim(
     query = (
         select(due.c.id, due.c.target, due.c.place)
         .where(due.c.place <= most_each)
-        .order_by(due.c.place, due.c.next_attempt_at)
+        .order_by(due.c.place, due.c.next_attempt_at, due.c.number)
     )
     free = [row.id for row in connection.execute(query) if row.place + busy.get(row.target, 0) <= most_each]
     if not free:
         return []
     claim = uuid.uuid4().hex
-    rows = connection.execute(
+    claimed = (
         update(messages)
         .where(messages.c.id.in_(free[:room]))
         .values(claim=claim, claimed_until=now + LEASE)
         .returning(*messages.c)
     )
-    return [Claimed(message_of(row), claim) for row in rows]
+    # An update returns its rows in no order.
+    rows = {row.id: row for row in connection.execute(claimed)}
+    return [Claimed(message_of(rows[each]), claim) for each in free if each in rows]
 
 
 def _note(connection: Connection, outcome: Outcome) -> Message | None:

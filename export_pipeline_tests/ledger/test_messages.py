@@ -173,6 +173,18 @@ def test_an_endpoint_that_is_gone_is_disabled_and_what_waits_for_it_fails(ledger
     assert claim(ledger)
 
 
+def test_what_has_been_due_for_longest_is_claimed_first_whatever_was_made_first(ledger: Ledger) -> None:
+    endpoint(ledger)
+    for _ in range(12):
+        complete(ledger)
+    made = claim(ledger)
+    assert [each.message.number for each in made] == sorted(each.message.number for each in made)
+    for minutes, each in enumerate(reversed(made)):
+        note(ledger, each, next_attempt_at=NOW + minutes * MINUTE)
+    again = claim(ledger, NOW + DAY)
+    assert [each.message.id for each in again] == [each.message.id for each in reversed(made)]
+
+
 def test_a_test_that_is_answered_with_410_disables_the_endpoint_too(ledger: Ledger) -> None:
     held = endpoint(ledger)
     ledger.messages.add_test("del_1", "export.ready", {}, held.id, "mine", NOW + LEASE, NOW)
