@@ -21,8 +21,9 @@ from benchmarks.plan import Plan
 from benchmarks.report import Section, at_least
 from benchmarks.writers import ours
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.exports.decoding import decoded, dictionaries
 from export_pipeline.exports.encoding import get_ready, lines
-from export_pipeline.exports.ordering import blocks, decoded, dictionaries
+from export_pipeline.exports.ordering import blocks
 from export_pipeline.exports.request import FORMATS, Filters, Format, check_format
 from export_pipeline.exports.scanning import Scan, connection
 from export_pipeline.exports.scratch import Scratch

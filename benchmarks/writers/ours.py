@@ -12,10 +12,14 @@ from typing import Any
 
 from benchmarks.inputs import deployment, now_after
 from export_pipeline.exports import ExportRequest, export_day, write_export
+from export_pipeline.exports.encoding import get_ready
 from export_pipeline.exports.readback import Range, read_range
 from export_pipeline.exports.request import check_data_types, check_format
 from export_pipeline.ledger import Ledger
 from export_pipeline.store import Store
+
+# What is compiled is loaded as what the peers are made of is: when it is imported.
+get_ready()
 
 
 def write(

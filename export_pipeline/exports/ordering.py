@@ -1,12 +1,10 @@
-"""The rows of consecutive windows: decoded from the store's files by pyarrow, and put in export order.
+"""The rows of consecutive windows, put in export order.
 
-Owns which row groups are read, which of their rows count, and the order (contract, section 3: by instant,
-then by the bytes of ``eventId``). Memory follows the windows; what does not fit waits in files.
+Owns the order (contract, section 3: by instant, then by the bytes of ``eventId``). Memory follows the
+windows; what does not fit waits in files.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -14,11 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from upath import UPath
 
-from export_pipeline import objects
-from export_pipeline.events.catalogue import DATA_TYPES, DataType
+from export_pipeline.exports.decoding import decoded
 from export_pipeline.exports.encoding import Rows, instants
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import Window
@@ -26,14 +21,7 @@ from export_pipeline.exports.windows import Window
 BLOCK_BYTES = 1 << 26
 """Of ``data`` put in order at once. Twice as many bytes of rows are held in memory, the others in files."""
 
-DISTINCT = ("data", "eventId")
-"""Texts that differ from row to row; the others are read as the dictionaries they are stored as."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
 Longs = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 def blocks(scan: Scan, windows: Sequence[Window]) -> Iterator[Rows]:
@@ -67,104 +55,6 @@ def _set_aside(rows: pa.Table, folder: Path) -> pa.Table:
             writer.write_table(rows)
         file.flush()
         return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
-
-
-def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
-    """The rows of each row group that are of ``windows``, as they lie in the files."""
-    asked = {"timestamp", "batchSequence", *scan.parameters(), *(["eventId"] * windows[0].by_id)}
-    keys = [name for name in scan.columns if name in asked]
-    others = [name for name in scan.columns if name not in asked]
-    repeated = [name for name in dictionaries(DATA_TYPES[scan.data_type]) if name in scan.columns]
-    begin, end = _us(windows[0].begin), _us(windows[-1].end)
-    for path in scan.files:
-        metadata, ranges = _about(path)
-        groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
-        if not groups:
-            continue
-        with pq.ParquetFile(
-            objects.for_arrow(path),
-            metadata=metadata,
-            read_dictionary=repeated,
-            pre_buffer=objects.is_remote(path),  # one request for the columns of a group
-        ) as file:
-            for group in groups:
-                found = file.read_row_group(group, columns=keys, use_threads=False)
-                wanted = _wanted(scan, windows, found)
-                if wanted.any():
-                    for start, rest in _pieces(file, group, others):
-                        piece = found.slice(start, len(rest))
-                        for name in others:
-                            piece = piece.append_column(name, rest[name])
-                        yield _only(piece, wanted[start : start + len(rest)])
-
-
-def _pieces(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[tuple[int, pa.Table]]:
-    """The columns of a row group, and from which row on: all at once, unless they are huge."""
-    stored = file.metadata.row_group(group)
-    rows = max(1, stored.num_rows * BLOCK_BYTES // max(BLOCK_BYTES, stored.total_byte_size))
-    start = 0
-    for batch in file.iter_batches(rows, [group], columns=columns, use_threads=False):
-        yield start, pa.Table.from_batches([batch])
-        start += len(batch)
-
-
-def dictionaries(kind: DataType) -> list[str]:
-    """The columns that are read as dictionaries."""
-    texts = [field.name for field in kind.incoming_fields if field.type == "string" and not field.datetime]
-    return [name for name in texts if name not in DISTINCT]
-
-
-def _about(path: UPath) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
-    """The metadata of a file, read once, and between which instants the rows of its groups lie."""
-    if objects.is_remote(path):
-        return _stored(path, 0, 0)  # the name of a store file is never given to another
-    state = path.stat()
-    return _stored(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _stored(path: UPath, size: int, changed: int) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
-    metadata = pq.read_metadata(objects.for_arrow(path))
-    place = metadata.schema.names.index("timestamp")
-    return metadata, [_range(metadata.row_group(n).column(place)) for n in range(metadata.num_row_groups)]
-
-
-def _range(column: pq.ColumnChunkMetaData) -> tuple[float, float]:
-    known = column.statistics
-    if known is None or not known.has_min_max:
-        return float("-inf"), float("inf")
-    return _us(known.min), _us(known.max)
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _wanted(scan: Scan, windows: Sequence[Window], rows: pa.Table) -> Flags:
-    """Which rows of a group are of ``windows`` and part of the export."""
-    us = instants(rows)
-    first = windows[0]
-    wanted = (us >= _us(first.begin)) & (us < _us(windows[-1].end))
-    if "batchSequence" in scan.columns:
-        sequences = rows["batchSequence"].to_numpy()
-        wanted &= (sequences <= scan.watermark) & (sequences > scan.after)
-    if first.first_id is not None:
-        wanted &= pc.greater_equal(rows["eventId"], first.first_id).to_numpy()
-    if first.last_id is not None:
-        wanted &= pc.less(rows["eventId"], first.last_id).to_numpy()
-    for name, values in scan.parameters().items():
-        for_each = rows[name].combine_chunks()
-        listed = pc.is_in(for_each.dictionary, pa.array(values, for_each.dictionary.type))
-        known = np.append(listed.to_numpy(zero_copy_only=False), False)
-        wanted &= known[for_each.indices.fill_null(len(known) - 1).to_numpy()]
-    return wanted
-
-
-def _only(rows: pa.Table, wanted: Flags) -> pa.Table:
-    places = np.flatnonzero(wanted)
-    if len(places) and places[-1] - places[0] + 1 == len(places):
-        return rows.slice(places[0], len(places))
-    return rows.take(pa.array(places))
 
 
 def _order(tables: Sequence[pa.Table], us: Longs) -> Longs:

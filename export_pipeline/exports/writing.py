@@ -309,8 +309,9 @@ class _Parts:
         if self._composed:
             self._compose()
         part.ranges = [submit(read_range, each) if isinstance(each, Range) else each for each in part.ranges]
-        if self._composed or is_remote(part.path):
-            part.stored = submit(_stored, part.path)
+        # A file of this machine is hashed after it was flushed.
+        hashing = self._executor if self._composed or is_remote(part.path) else self._flusher
+        part.stored = hashing.submit(_stored, part.path)
 
     def _compose(self) -> None:
         begun = composing.begin(self._part.path)
@@ -349,7 +350,8 @@ class _Parts:
         for future in part.ranges:
             assert not isinstance(future, Range)
             found.extend(future.result())
-        size, sha256 = part.stored.result() if part.stored else _stored(part.path)
+        assert part.stored
+        size, sha256 = part.stored.result()
         entry = FileEntry(
             part.name,
             self._data_type,

@@ -1,0 +1,226 @@
+"""The rows of consecutive windows, decoded from the store's files by pyarrow as they lie there.
+
+Owns which row groups are read, which of their rows count, and which are kept for the next windows.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from threading import Lock
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from upath import UPath
+
+from export_pipeline import objects
+from export_pipeline.events.catalogue import DATA_TYPES, DataType
+from export_pipeline.exports.encoding import instants
+from export_pipeline.exports.scanning import Scan
+from export_pipeline.exports.windows import Window
+
+BLOCK_BYTES = 1 << 26
+"""Of a huge row group, decoded at once."""
+
+_SHARED_BYTES = 1 << 26
+"""Of row groups kept for other windows of a scan."""
+
+DISTINCT = ("data", "eventId")
+"""Texts that differ from row to row; the others are read as the dictionaries they are stored as."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Flags = npt.NDArray[np.bool_]
+_Group = tuple[UPath, int]
+
+
+def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
+    """The rows of each row group that are of ``windows``, as they lie in the files.
+
+    Raises:
+        OSError, pa.ArrowException: if a file is gone, or cannot be read.
+    """
+    begin, end = _us(windows[0].begin), _us(windows[-1].end)
+    shared = _shared(scan)
+    for path in scan.files:
+        metadata, ranges = _about(path)
+        groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
+        if not groups:
+            continue
+        with ExitStack() as stack:
+            file: pq.ParquetFile | None = None
+            for group in groups:
+                if rows := shared.used((path, group), begin, end):
+                    yield _only(rows, _wanted(scan, windows, rows))
+                    continue
+                if file is None:
+                    file = stack.enter_context(_opened(scan, path, metadata))
+                low, high = ranges[group]
+                keep = low < begin or high >= end
+                for rows, wanted in _decoded(file, group, scan, windows):
+                    if keep and len(rows) == metadata.row_group(group).num_rows:
+                        shared.add((path, group), rows, begin, end)
+                    yield _only(rows, wanted)
+
+
+def dictionaries(kind: DataType) -> list[str]:
+    """The columns that are read as dictionaries."""
+    texts = [field.name for field in kind.incoming_fields if field.type == "string" and not field.datetime]
+    return [name for name in texts if name not in DISTINCT]
+
+
+@dataclass
+class _Kept:
+    """A row group, and how many of its rows have not been asked for."""
+
+    rows: pa.Table
+    left: int
+
+
+class _Shared:
+    """Row groups that hold rows of other windows too, until these have been asked for or there are too many.
+
+    So a row group is decoded once, wherever windows are cut.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: OrderedDict[_Group, _Kept] = OrderedDict()
+        self._bytes = 0
+
+    def used(self, group: _Group, begin: int, end: int) -> pa.Table | None:
+        """The rows of a group, if they are here, of which those from ``begin`` to ``end`` are asked for."""
+        with self._lock:
+            kept = self._kept.get(group)
+            if kept is None:
+                return None
+            self._kept.move_to_end(group)
+        asked = _count(kept.rows, begin, end)
+        with self._lock:
+            kept.left -= asked
+            if kept.left <= 0:
+                self._drop(group)
+        return kept.rows
+
+    def add(self, group: _Group, rows: pa.Table, begin: int, end: int) -> None:
+        """Keep the rows of a group, of which those from ``begin`` to ``end`` have been asked for."""
+        left = len(rows) - _count(rows, begin, end)
+        with self._lock:
+            if left and group not in self._kept:
+                self._kept[group] = _Kept(rows, left)
+                self._bytes += rows.nbytes
+            while self._bytes > _SHARED_BYTES:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, group: _Group) -> None:
+        if kept := self._kept.pop(group, None):
+            self._bytes -= kept.rows.nbytes
+
+
+_of_scans: WeakKeyDictionary[Scan, _Shared] = WeakKeyDictionary()
+_lock = Lock()
+
+
+def _shared(scan: Scan) -> _Shared:
+    """What the windows of a scan share for as long as it is there."""
+    with _lock:
+        return _of_scans.setdefault(scan, _Shared())
+
+
+def _opened(scan: Scan, path: UPath, metadata: pq.FileMetaData) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        objects.for_arrow(path),
+        metadata=metadata,
+        read_dictionary=[name for name in dictionaries(DATA_TYPES[scan.data_type]) if name in scan.columns],
+        pre_buffer=objects.is_remote(path),  # one request for the columns of a group
+    )
+
+
+def _decoded(
+    file: pq.ParquetFile, group: int, scan: Scan, windows: Sequence[Window]
+) -> Iterator[tuple[pa.Table, Flags]]:
+    """A row group, and which of its rows are wanted: all at once, unless they are huge or none is."""
+    asked = {"timestamp", "batchSequence", *scan.parameters(), *(["eventId"] * windows[0].by_id)}
+    keys = [name for name in scan.columns if name in asked]
+    others = [name for name in scan.columns if name not in asked]
+    found = file.read_row_group(group, columns=keys, use_threads=False)
+    wanted = _wanted(scan, windows, found)
+    if not wanted.any():
+        return
+    stored = file.metadata.row_group(group)
+    rows = max(1, stored.num_rows * BLOCK_BYTES // max(BLOCK_BYTES, stored.total_byte_size))
+    start = 0
+    for batch in file.iter_batches(rows, [group], columns=others, use_threads=False):
+        piece = found.slice(start, len(batch))
+        for name in others:
+            piece = piece.append_column(name, batch[name])
+        yield piece, wanted[start : start + len(batch)]
+        start += len(batch)
+
+
+def _about(path: UPath) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
+    """The metadata of a file, read once, and between which instants the rows of its groups lie."""
+    if objects.is_remote(path):
+        return _stored(path, 0, 0)  # the name of a store file is never given to another
+    state = path.stat()
+    return _stored(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _stored(path: UPath, size: int, changed: int) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
+    metadata = pq.read_metadata(objects.for_arrow(path))
+    place = metadata.schema.names.index("timestamp")
+    return metadata, [_range(metadata.row_group(n).column(place)) for n in range(metadata.num_row_groups)]
+
+
+def _range(column: pq.ColumnChunkMetaData) -> tuple[float, float]:
+    known = column.statistics
+    if known is None or not known.has_min_max:
+        return float("-inf"), float("inf")
+    return _us(known.min), _us(known.max)
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _within(rows: pa.Table, begin: int, end: int) -> Flags:
+    us = instants(rows)
+    return (us >= begin) & (us < end)
+
+
+def _count(rows: pa.Table, begin: int, end: int) -> int:
+    return int(np.count_nonzero(_within(rows, begin, end)))
+
+
+def _wanted(scan: Scan, windows: Sequence[Window], rows: pa.Table) -> Flags:
+    """Which rows of a group are of ``windows`` and part of the export."""
+    first = windows[0]
+    wanted = _within(rows, _us(first.begin), _us(windows[-1].end))
+    if "batchSequence" in scan.columns:
+        sequences = rows["batchSequence"].to_numpy()
+        wanted &= (sequences <= scan.watermark) & (sequences > scan.after)
+    if first.first_id is not None:
+        wanted &= pc.greater_equal(rows["eventId"], first.first_id).to_numpy()
+    if first.last_id is not None:
+        wanted &= pc.less(rows["eventId"], first.last_id).to_numpy()
+    for name, values in scan.parameters().items():
+        for_each = rows[name].combine_chunks()
+        listed = pc.is_in(for_each.dictionary, pa.array(values, for_each.dictionary.type))
+        known = np.append(listed.to_numpy(zero_copy_only=False), False)
+        wanted &= known[for_each.indices.fill_null(len(known) - 1).to_numpy()]
+    return wanted
+
+
+def _only(rows: pa.Table, wanted: Flags) -> pa.Table:
+    places = np.flatnonzero(wanted)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return rows.slice(places[0], len(places))
+    return rows.take(pa.array(places))
