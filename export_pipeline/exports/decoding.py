@@ -28,7 +28,7 @@ from export_pipeline.exports.windows import Window
 BLOCK_BYTES = 1 << 26
 """Of a huge row group, decoded at once."""
 
-_SHARED_BYTES = 1 << 26
+_SHARED_BYTES = 3 << 24
 """Of row groups kept for other windows of a scan."""
 
 DISTINCT = ("data", "eventId")

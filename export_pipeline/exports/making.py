@@ -28,7 +28,7 @@ from export_pipeline.exports.publishing import HOLDERS, Making, making
 from export_pipeline.exports.request import ExportRequest
 from export_pipeline.exports.scanning import FileGone, Scan
 from export_pipeline.exports.spans import RowsChanged
-from export_pipeline.exports.writing import TASKS_A_WORKER, Progress, Shape, write_data_type
+from export_pipeline.exports.writing import Progress, Shape, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.ledger import DayState, Ledger
 from export_pipeline.ledger.erasures import ERASE_STORE
@@ -178,13 +178,12 @@ def _write(
 ) -> Made:
     settings = sources.settings
     executor = sources.executor
-    tasks = executor.threads if isinstance(executor, Cluster) else settings.workers
     shape = Shape(
         request.format,
         request.compression,
         settings.window_rows,
         settings.part_bytes,
-        TASKS_A_WORKER * tasks,
+        executor.threads if isinstance(executor, Cluster) else settings.workers,
     )
     days: list[DayEntry] = []
     files: list[FileEntry] = []

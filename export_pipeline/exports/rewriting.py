@@ -44,7 +44,7 @@ from export_pipeline.exports.readback import digest, row_blocks
 from export_pipeline.exports.request import FORMATS, Filters, check_compression, check_format
 from export_pipeline.exports.scanning import LineScan
 from export_pipeline.exports.service import is_superseded, job_of, lock_name
-from export_pipeline.exports.writing import TASKS_A_WORKER, Shape, in_order, write_data_type
+from export_pipeline.exports.writing import Shape, in_order, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import COMPLETE
@@ -316,7 +316,7 @@ def _rewritten(
         check_compression(before.compression),
         settings.window_rows,
         settings.part_bytes,
-        TASKS_A_WORKER * settings.workers,
+        settings.workers,
     )
     removed: dict[str, tuple[str, ...]] = {}
     replaced = 0

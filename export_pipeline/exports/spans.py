@@ -5,7 +5,7 @@ path, and so runs as well in another process or on another machine that sees the
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,8 @@ from export_pipeline.exports.scratch import Scratch
 from export_pipeline.exports.windows import Window
 from export_pipeline.gzip_member import member
 
-SPAN_WINDOWS = 2
-"""Windows read together; no part of the bytes. More would decode row groups fewer times, and hold more rows
-in memory."""
+SPAN_WINDOWS: Mapping[Compression, int] = {"gzip": 2, "none": 1}
+"""Windows read together; no part of the bytes. More take fewer steps, and hold more in memory."""
 
 LARGEST_BYTES = 1 << 26
 """Lines after which a window is cut whatever its rows, part of the bytes: memory holds with huge rows too."""
@@ -67,7 +66,7 @@ def spans(
     """``windows`` in order, gathered into spans; a piece of an instant is a span of its own."""
     gathered: list[Window] = []
     for window in windows:
-        if gathered and (window.by_id or gathered[-1].by_id or len(gathered) == SPAN_WINDOWS):
+        if gathered and (window.by_id or gathered[-1].by_id or len(gathered) == SPAN_WINDOWS[compression]):
             yield Span(scan, tuple(gathered), format, compression)
             gathered = []
         gathered.append(window)

@@ -6,7 +6,7 @@ the export.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,8 @@ from export_pipeline.exports.windows import plan_day
 from export_pipeline.gzip_member import member
 from export_pipeline.objects import AnyPath, is_remote
 
-TASKS_A_WORKER = 2
+_TASKS_A_WORKER: Mapping[Compression, int] = {"gzip": 2, "none": 1}
+"""Tasks under way at once. What is not compressed is large, and written more slowly than it is made."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,13 +52,18 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Shape:
-    """How files are written. All but ``ahead``, the tasks under way at once, is part of the bytes."""
+    """How files are written; all but ``workers``, which encode windows at once, is part of the bytes."""
 
     format: Format
     compression: Compression
     window_rows: int
     part_bytes: int
-    ahead: int
+    workers: int
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks are under way at once."""
+        return self.workers * _TASKS_A_WORKER[self.compression]
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,8 @@ class _Part:
     first_us: int | None = None
     last_us: int | None = None
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    read: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    hashed: Future[None] | None = None
     ranges: list[Future[Content] | Range] = field(default_factory=list)
     read_to: int = 0
     flushed: Future[None] | None = None
@@ -230,8 +238,8 @@ class _Parts:
         self._executor = executor
         self._parts: list[_Part] = []
         self._open = ExitStack()
-        # The disk takes a part while the next one is made.
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        # Hashes what was written, and has the disk take a part, while the next bytes are made.
+        self._follower = ThreadPoolExecutor(2, thread_name_prefix="follow")
         self._copied = copied
         self._composed = copied or isinstance(executor, Cluster)
         self._begin()
@@ -253,11 +261,13 @@ class _Parts:
             _join(self._part.pieces, content)
             self._part.size += content.length if isinstance(content, Extent) else len(content)
             return
-        rest = memoryview(content)
+        part, rest = self._part, memoryview(content)
         while rest:
             rest = rest[self._file.write(rest) :]
-        self._part.sha256.update(content)
-        self._part.size += memoryview(content).nbytes
+        if part.hashed:
+            part.hashed.result()
+        part.hashed = self._follower.submit(_hash, part, content, part.size)
+        part.size += memoryview(content).nbytes
 
     def write(self, window: EncodedWindow) -> None:
         """Add a window, to a new part if the current one has reached its size."""
@@ -305,13 +315,12 @@ class _Parts:
         if is_remote(part.path):
             self._open.close()
         else:
-            part.flushed = self._flusher.submit(self._open.pop_all().close)
+            part.flushed = self._follower.submit(self._open.pop_all().close)
         if self._composed:
             self._compose()
         part.ranges = [submit(read_range, each) if isinstance(each, Range) else each for each in part.ranges]
-        # A file of this machine is hashed after it was flushed.
-        hashing = self._executor if self._composed or is_remote(part.path) else self._flusher
-        part.stored = hashing.submit(_stored, part.path)
+        if self._composed or is_remote(part.path):
+            part.stored = submit(_stored, part.path)
 
     def _compose(self) -> None:
         begun = composing.begin(self._part.path)
@@ -332,7 +341,7 @@ class _Parts:
         """Let go of the file being written, whether or not it is whole."""
         with suppress(_Abandoned):
             self._open.__exit__(_Abandoned, _Abandoned(), None)
-        self._flusher.shutdown()
+        self._follower.shutdown()
 
     def finish(self) -> Written:
         """End the last part; what was written, once the second reader has found the same."""
@@ -345,13 +354,15 @@ class _Parts:
 
     def _checked(self, part: _Part, together: Content) -> FileEntry:
         found = Content()
-        if part.flushed:
-            part.flushed.result()
+        for ended in (part.hashed, part.flushed):
+            if ended:
+                ended.result()
         for future in part.ranges:
             assert not isinstance(future, Range)
             found.extend(future.result())
-        assert part.stored
-        size, sha256 = part.stored.result()
+        size, sha256 = (
+            part.stored.result() if part.stored else (part.path.stat().st_size, part.read.hexdigest())
+        )
         entry = FileEntry(
             part.name,
             self._data_type,
@@ -382,6 +393,14 @@ def _join(pieces: list[bytes | Extent], piece: bytes | Extent) -> None:
 
 class _Abandoned(Exception):
     """A file is not written to its end."""
+
+
+def _hash(part: _Part, content: bytes | pa.Buffer, offset: int) -> None:
+    """Hash what was written to a part, and what is there; an object can be read once it is whole."""
+    part.sha256.update(content)
+    if not is_remote(part.path):
+        for piece in objects.part(part.path, offset, offset + memoryview(content).nbytes):
+            part.read.update(piece)
 
 
 def _stored(path: AnyPath) -> tuple[int, str]:

@@ -59,5 +59,5 @@ def test_one_query_reads_several_windows(tmp_path: Path, format: Format) -> None
     scan = scan_of(tmp_path, ROWS)
     windows = plan_day(scan, ROWS // 12).windows
     tasks = list(spans(scan, windows, format, "gzip"))
-    assert len(tasks) == -(-len(windows) // SPAN_WINDOWS)
+    assert len(tasks) == -(-len(windows) // SPAN_WINDOWS["gzip"])
     assert sum(len(window.content) for task in tasks for window in encode(task)) == len(windows)
