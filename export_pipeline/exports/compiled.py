@@ -48,6 +48,29 @@ word = _loading(types.uint64)
 """``word(octets, at)``: the eight bytes from a place of an array of bytes on, the first one lowest."""
 
 
+def _looking(_context: Any, octets: Any, at: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        sixteen = ir.VectorType(ir.IntType(8), 16)
+        place = builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [arguments[1]])
+        found = builder.load(builder.bitcast(place, sixteen.as_pointer()), align=1)
+        quote, backslash, blank = (ir.Constant(sixteen, [ord(each)] * 16) for each in '"\\ ')
+        special = builder.or_(
+            builder.icmp_unsigned("<", found, blank),
+            builder.or_(
+                builder.icmp_unsigned("==", found, quote), builder.icmp_unsigned("==", found, backslash)
+            ),
+        )
+        return builder.zext(builder.bitcast(special, ir.IntType(16)), ir.IntType(64))
+
+    return types.uint64(octets, types.intp), code
+
+
+specials: Any = intrinsic(_looking)
+"""``specials(octets, at)``: a bit for each of sixteen bytes of an array, the first one lowest: whether it is
+a quote, a backslash or a control character."""
+
+
 def _counting(_context: Any, value: Any) -> Any:
     def code(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))

@@ -8,7 +8,7 @@ where each begins and the last one ends.
 import numpy as np
 import numpy.typing as npt
 
-from export_pipeline.exports.compiled import compiled, octet, word, zeros_below
+from export_pipeline.exports.compiled import compiled, octet, specials, word, zeros_below
 
 Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -22,8 +22,8 @@ ANY, EXTRA, ID, TEXT, NUMBER, OBJECT, HAPPENED, INSTANT, ONE_OF = range(9)
 _FOUR_DIGITS, _TWO_DIGITS = 4, 2
 _DEEPEST = 60
 _EACH = 0x0101010101010101
-_QUOTES, _BACKSLASHES, _BLANKS = (np.uint64(ord(each) * _EACH) for each in '"\\ ')
-_ONES, _HIGHS, _NONE = np.uint64(_EACH), np.uint64(0x80 * _EACH), np.uint64(0)
+_ZEROS, _ABOVE_NINE, _HIGHS = (np.uint64(each * _EACH) for each in (ord("0"), 0x80 - 10, 0x80))
+_NONE, _LOWEST = np.uint64(0), np.uint64(1)
 _MIDNIGHT, _NO_DIGITS, _SIXES, _HIGH_HALVES = (
     np.frombuffer(each, np.uint64)[0]
     for each in (
@@ -90,11 +90,17 @@ def lines(
 @compiled
 def _after(octets, at, texts, begin, end):
     """The place after a text, if it stands at ``at``; else -1."""
-    while begin + 8 <= end and at + 8 <= len(octets):
-        if word(octets, at) != word(texts, begin):
-            return -1
-        at += 8
-        begin += 8
+    length = end - begin
+    if at + length > len(octets):
+        return -1
+    if length >= 8:
+        last = at + length - 8
+        while at < last:
+            if word(octets, at) != word(texts, begin):
+                return -1
+            at += 8
+            begin += 8
+        return last + 8 if word(octets, last) == word(texts, end - 8) else -1
     while begin < end:
         if octet(octets, at) != octet(texts, begin):
             return -1
@@ -127,16 +133,11 @@ def _after_null(octets, at):
 @compiled
 def _after_clean(octets, at):
     """The place of the first quote, backslash or control character from ``at`` on."""
-    while at + 8 <= len(octets):
-        eight = word(octets, at)
-        quotes, backslashes = eight ^ _QUOTES, eight ^ _BACKSLASHES
-        special = (
-            (quotes - _ONES) & ~quotes | (backslashes - _ONES) & ~backslashes | (eight - _BLANKS) & ~eight
-        )
-        special &= _HIGHS
-        if special != _NONE:
-            return at + (zeros_below(special) >> 3)
-        at += 8
+    while at + 16 <= len(octets):
+        found = specials(octets, at)
+        if found != _NONE:
+            return at + zeros_below(found)
+        at += 16
     while octet(octets, at) >= ord(" ") and octet(octets, at) != ord('"') and octet(octets, at) != ord("\\"):
         at += 1
     return at
@@ -206,6 +207,9 @@ def _after_digits(octets, at):
 
 @compiled
 def _after_number(octets, at):
+    end = _after_short_number(octets, at)
+    if end >= 0:
+        return end
     if octet(octets, at) == ord("-"):
         at += 1
     at = at + 1 if octet(octets, at) == ord("0") else _after_digits(octets, at)
@@ -217,6 +221,28 @@ def _after_number(octets, at):
             at += 1
         at = _after_digits(octets, at)
     return at
+
+
+@compiled
+def _after_short_number(octets, at):
+    """The place after a number of few digits, in all; -1 if that cannot be told at once."""
+    if at + 8 > len(octets) or octet(octets, at) == ord("0"):
+        return -1
+    differing = word(octets, at) ^ _ZEROS
+    others = (differing | differing + _ABOVE_NINE) & _HIGHS
+    if others == _NONE:
+        return -1
+    end = at + (zeros_below(others) >> 3)
+    if end == at:
+        return -1
+    if octet(octets, end) == ord("."):
+        others &= others - _LOWEST
+        if others == _NONE:
+            return -1
+        end, dot = at + (zeros_below(others) >> 3), end
+        if end == dot + 1:
+            return -1
+    return -1 if octet(octets, end) | 0x20 == ord("e") else end
 
 
 @compiled

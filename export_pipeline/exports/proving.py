@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from export_pipeline.events.catalogue import DataType, Field
-from export_pipeline.exports import grammar
+from export_pipeline.exports import grammar, rising
 from export_pipeline.exports.grammar import Flags, Longs, Texts
 
 _TYPED = {"any": grammar.ANY, "number": grammar.NUMBER, "object": grammar.OBJECT, "string": grammar.TEXT}
@@ -52,6 +52,18 @@ def prove_cells(kind: DataType, content: bytes) -> Proven | None:
         return None
     proven = np.ones(rows, np.bool_)
     return Proven(proven, found.ends[:rows], found.us[:rows], found.ids[:rows], found.id_ends[:rows])
+
+
+def rise(content: bytes, proven: Proven, unsure: str = "") -> bool:
+    """Whether all rows are proven, and each is after the one before it, by instant and the bytes of its id.
+
+    Args:
+        unsure: what an id begins with of which these bytes do not tell its place.
+    """
+    octets = np.frombuffer(content, np.uint8)
+    return bool(proven.rows.all()) and rising.rise(
+        octets, proven.us, proven.ids, proven.id_ends, ord(unsure) if unsure else -1
+    )
 
 
 def _nothing_proven(rows: int) -> Proven:

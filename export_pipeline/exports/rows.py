@@ -32,11 +32,10 @@ _STRING = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _FORMULA = r"^(?:[=+@\t\r]|-)"
 _FORMULA_IN_DATA = r"^(?:[=+@\t\r]|-(?:[^0-9]|$))"
+_PREFIX = "'"
 _BEGINS_FORMULA = np.isin(np.arange(256), list(b"=+-@\t\r"))
 
 Longs = npt.NDArray[np.int64]
-_Ids = Callable[[Longs], pa.Array]
-"""The ``eventId`` of each of some rows, which rise."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,18 @@ class Content:
             self.days[day] = self.days.get(day, 0) + count
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """The instants of rows, in microseconds since 1970, and the ``eventId`` of some of them, which rise.
+
+    ``rise``: each row is known to be after the one before it; if not, it may be so all the same.
+    """
+
+    us: Longs
+    ids: Callable[[Longs], pa.Array]
+    rise: bool = False
+
+
 class _Wrong(Exception):
     def __init__(self, text: str, row: int | None = None) -> None:
         super().__init__(text)
@@ -108,8 +119,8 @@ def check(data_type: str, format: str, content: bytes) -> Content:
         if not content.endswith(b"\n"):
             raise _Wrong("is cut off inside its last row")
         _check_unicode(content)
-        us, ids = _json_keys(kind, content) if format == "jsonl" else _csv_keys(kind, content)
-        return _ordered(us, ids, defused=format == "csv")
+        keys = _json_keys(kind, content) if format == "jsonl" else _csv_keys(kind, content)
+        return _ordered(keys, defused=format == "csv")
     except _Wrong as wrong:
         return Content(rows=content.count(b"\n"), problems=[wrong.problem])
 
@@ -121,10 +132,10 @@ def json_keys(data_type: str, content: bytes) -> tuple[Longs, pa.Array]:
         ValueError: if they are not as they must be.
     """
     try:
-        us, ids = _json_keys(DATA_TYPES[data_type], content)
+        keys = _json_keys(DATA_TYPES[data_type], content)
     except _Wrong as wrong:
         raise ValueError(str(wrong.problem)) from None
-    return us, ids(np.arange(len(us)))
+    return keys.us, keys.ids(np.arange(len(keys.us)))
 
 
 def _check_unicode(content: bytes) -> None:
@@ -146,11 +157,15 @@ def _first_not_unicode(content: bytes) -> int | None:
     return None
 
 
-def _json_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
+def _json_keys(kind: DataType, content: bytes) -> _Keys:
     found = _proving().prove_lines(kind, content)
     ends, rest = found.ends, np.flatnonzero(~found.rows)
     if not len(rest):
-        return found.us, lambda rows: _texts(content, found.ids[rows], found.id_ends[rows])
+        return _Keys(
+            found.us,
+            lambda rows: _texts(content, found.ids[rows], found.id_ends[rows]),
+            _proving().rise(content, found),
+        )
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
     lines = _texts(content, starts[rest], ends[rest])
     try:
@@ -167,7 +182,7 @@ def _json_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
         places = np.where(unproven, len(known) + np.cumsum(unproven), np.cumsum(~unproven)) - 1
         return pa.concat_arrays([known.cast(pa.string()), parsed]).take(pa.array(places))
 
-    return found.us, ids
+    return _Keys(found.us, ids)
 
 
 def _proving() -> ModuleType:
@@ -229,9 +244,13 @@ def _value_pattern(kind: DataType, field: Field) -> str:
     return f"(?:{pattern}|null)" if field.nullable else pattern
 
 
-def _csv_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
+def _csv_keys(kind: DataType, content: bytes) -> _Keys:
     if found := _proving().prove_cells(kind, content):
-        return found.us, lambda rows: _texts(content, found.ids[rows], found.id_ends[rows]).cast(pa.string())
+        return _Keys(
+            found.us,
+            lambda rows: _texts(content, found.ids[rows], found.id_ends[rows]).cast(pa.string()),
+            _proving().rise(content, found, unsure=_PREFIX),
+        )
     names = list(kind.csv_columns)
     try:
         table = pa.csv.read_csv(
@@ -261,7 +280,7 @@ def _csv_keys(kind: DataType, content: bytes) -> tuple[Longs, _Ids]:
             if name == "data.extra":
                 _all(_matches(cells, r"(?s)^\{.+\}$"), f"has no JSON object in {name}")
     ids = _one(table["eventId"])
-    return _microseconds(_one(table["timestamp"])), lambda rows: ids.take(pa.array(rows))
+    return _Keys(_microseconds(_one(table["timestamp"])), lambda rows: ids.take(pa.array(rows)))
 
 
 def _check_column(kind: DataType, field: Field, cells: pa.Array) -> None:
@@ -310,19 +329,10 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-def _ordered(us: Longs, ids: _Ids, defused: bool) -> Content:
+def _ordered(keys: _Keys, defused: bool) -> Content:
     """The keys of rows, checked to rise strictly. ``defused``: ids that are formulas have a prefix."""
-    steps = np.diff(us)
-    wrong = np.flatnonzero(steps < 0)
-    ties = np.flatnonzero(steps == 0)
-    if len(ties):
-        earlier, later = ids(ties), ids(ties + 1)
-        # Each id is what is written or what that can mean, whatever its neighbour is.
-        as_earlier, as_later = ([ids, meant(ids)] if defused else [ids] for ids in (earlier, later))
-        rising = np.zeros(len(ties), np.bool_)
-        for one, other in product(as_earlier, as_later):
-            rising |= _flags(pc.less(one.cast(pa.binary()), other.cast(pa.binary())))
-        wrong = np.sort(np.concatenate([wrong, ties[~rising]]))
+    us, ids = keys.us, keys.ids
+    misplaced = None if keys.rise else _first_misplaced(us, ids, defused)
     one_day = us[0] // _DAY_US == us[-1] // _DAY_US
     days, counts = (us[:1] // _DAY_US, [len(us)]) if one_day else np.unique(us // _DAY_US, return_counts=True)
     ends = pa.concat_arrays([ids(np.array([0])), ids(np.array([len(us) - 1]))])
@@ -335,8 +345,24 @@ def _ordered(us: Longs, ids: _Ids, defused: bool) -> Content:
         first,
         last,
         {_EPOCH + timedelta(days=int(day)): int(count) for day, count in zip(days, counts, strict=True)},
-        [_misplaced(int(wrong[0]) + 2)] if len(wrong) else [],
+        [] if misplaced is None else [_misplaced(misplaced)],
     )
+
+
+def _first_misplaced(us: Longs, ids: Callable[[Longs], pa.Array], defused: bool) -> int | None:
+    """The first row, from 1, that is not after the one before it."""
+    steps = np.diff(us)
+    wrong = np.flatnonzero(steps < 0)
+    ties = np.flatnonzero(steps == 0)
+    if len(ties):
+        earlier, later = ids(ties), ids(ties + 1)
+        # Each id is what is written or what that can mean, whatever its neighbour is.
+        as_earlier, as_later = ([each, meant(each)] if defused else [each] for each in (earlier, later))
+        rising = np.zeros(len(ties), np.bool_)
+        for one, other in product(as_earlier, as_later):
+            rising |= _flags(pc.less(one.cast(pa.binary()), other.cast(pa.binary())))
+        wrong = np.sort(np.concatenate([wrong, ties[~rising]]))
+    return int(wrong[0]) + 2 if len(wrong) else None
 
 
 def meant(cells: pa.Array) -> pa.Array:

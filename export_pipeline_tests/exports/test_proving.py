@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports.proving import prove_cells, prove_lines
+from export_pipeline.exports.proving import prove_cells, prove_lines, rise
 from export_pipeline.exports.rows import check
 from export_pipeline_tests.rows import row
 
@@ -242,3 +243,42 @@ def test_dates_are_read_anew_where_they_change() -> None:
     assert found.rows.tolist() == [True, True, False, False, False, False, False, True]
     moments = [datetime.fromisoformat(texts[n]) for n in (0, 1, 7)]
     assert found.us[[0, 1, 7]].tolist() == [round(moment.timestamp() * 1_000_000) for moment in moments]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.text("ab=é'-", min_size=1, max_size=4)), min_size=1, max_size=8),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_rows_rise_if_each_is_after_the_one_before_it(
+    keys: list[tuple[int, str]], are_in_order: bool
+) -> None:
+    keys = sorted(set(keys), key=lambda key: (key[0], key[1].encode())) if are_in_order else keys
+    content = b"".join(
+        line(n, timestamp=f"2026-11-20T12:00:00.{second + 1:03d}Z", eventId=id)
+        for n, (second, id) in enumerate(keys)
+    ).replace(b"\\u00e9", "é".encode())
+    found = prove_lines(DATA_TYPES["events"], content)
+    written = [(second, id.encode()) for second, id in keys]
+    pairs = list(pairwise(written))
+    assert rise(content, found) == all(before < after for before, after in pairs)
+    surely = all(
+        before < after and (before[0] < after[0] or b"'" not in (before[1][:1], after[1][:1]))
+        for before, after in pairs
+    )
+    assert rise(content, found, unsure="'") == surely
+    assert bool(check("events", "jsonl", content).problems) != rise(content, found)
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "7", "-7", "1.5", "0.5", "12345678", "1234567.25", "1e5", "1.5E-3", "123.456789012", "10"]
+)
+@pytest.mark.parametrize("after", ["", "0", ".", "e", "-", "x", " "])
+def test_a_number_is_right_if_json_says_so(number: str, after: str) -> None:
+    text = number + after
+    try:
+        json.loads(text)
+        is_right = " " not in text
+    except ValueError:
+        is_right = False
+    assert proven(line(1, data='{"a":1}').replace(b'{"a":1}', f'{{"a":{text},"b":1}}'.encode())) == [is_right]
