@@ -87,7 +87,11 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def environment(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     """The settings of the deployment, as variables."""
-    variables = {"EXPORT_PIPELINE_HOME": str(tmp_path / "home"), "EXPORT_PIPELINE_WORKERS": "2"}
+    variables = {
+        "EXPORT_PIPELINE_HOME": str(tmp_path / "home"),
+        "EXPORT_PIPELINE_WORKERS": "2",
+        "EXPORT_PIPELINE_SMTP_HOST": "localhost",  # where nothing listens for mail
+    }
     parts = backend.split("+")
     if "postgres" in parts:
         variables["EXPORT_PIPELINE_DATABASE"] = request.getfixturevalue("database")

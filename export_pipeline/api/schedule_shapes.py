@@ -65,7 +65,7 @@ class ToUrl(Shape):
 
 
 class ToEmail(Shape):
-    """A link by e-mail."""
+    """A link by e-mail; refused where the deployment has no mail server."""
 
     email: str = Field(examples=["data@example.com"])
 

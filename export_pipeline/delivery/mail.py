@@ -44,6 +44,20 @@ def check_address(address: object, field: str) -> str:
     return address
 
 
+def check_server(settings: Settings, field: str) -> None:
+    """Refuse to deliver by e-mail where nothing could send one.
+
+    Raises:
+        InvalidRequest: naming ``field``.
+    """
+    if not settings.smtp_host:
+        raise InvalidRequest(
+            f"{field} cannot be written to: EXPORT_PIPELINE_SMTP_HOST names no mail server. Deliver to a "
+            "webhook, or have whoever runs this deployment name a server",
+            field=field,
+        )
+
+
 def composed(settings: Settings, letter: Letter, to: str, message_id: str, at: datetime) -> EmailMessage:
     """The e-mail that is sent; its Message-ID is the same on every try."""
     mail = EmailMessage()

@@ -6,7 +6,7 @@ from typing import Any
 
 from export_pipeline import ids
 from export_pipeline.delivery.addresses import destination
-from export_pipeline.delivery.mail import check_address
+from export_pipeline.delivery.mail import check_address, check_server
 from export_pipeline.errors import Conflict, InvalidRequest, NotFound
 from export_pipeline.exports.request import (
     Filters,
@@ -140,6 +140,7 @@ def _recipient(settings: Settings, ledger: Ledger, value: object) -> Recipient:
     ((name, who),) = value.items()
     field = f"delivery.{name}"
     if name == "email":
+        check_server(settings, field)
         return Recipient(address=check_address(who, field))
     if name == "url":
         try:

@@ -87,17 +87,12 @@ def filled(schedule: Schedule, address: str | None) -> Form:
     )
 
 
-def asked(form: Form, mail: bool) -> dict[str, Any]:
+def asked(form: Form) -> dict[str, Any]:
     """What a form for a new schedule asks for, keyed as in the REST body.
 
-    Args:
-        mail: whether there is a mail server.
-
     Raises:
-        InvalidRequest: naming a field that was left out, or that cannot be had.
+        InvalidRequest: naming a field that was left out.
     """
-    if form.text("to") == "email" and not mail:
-        raise InvalidRequest(f"E-mail is {_NO_MAIL}.", field="to")
     if not form.all("dataTypes"):
         raise InvalidRequest("Choose at least one data type.", field="dataTypes")
     return {
@@ -112,20 +107,17 @@ def asked(form: Form, mail: bool) -> dict[str, Any]:
     }
 
 
-def changed(
-    form: Form, before: Schedule, address: str | None, user_ids: Sequence[str], mail: bool
-) -> dict[str, Any]:
+def changed(form: Form, before: Schedule, address: str | None, user_ids: Sequence[str]) -> dict[str, Any]:
     """What a form changes of a schedule, keyed as in the REST body. Users named before stay named.
 
     Args:
         address: where it goes by e-mail now.
         user_ids: whom its filter names now; empty if one of them was erased.
-        mail: whether there is a mail server, or it goes by e-mail already.
 
     Raises:
         InvalidRequest: naming a field that was left out, or users that are not known any more.
     """
-    values = asked(form, mail)
+    values = asked(form)
     here = {"email": address} if before.webhook_id is None else {"webhookId": before.webhook_id}
     if values["delivery"] == here:
         del values["delivery"]

@@ -70,7 +70,7 @@ def make(request: Request, form: GivenForm) -> Response:
     schedule_id = once.id_from(request, form, ids.SCHEDULE)
     try:
         if not _is_known(request, schedule_id):
-            values = schedule_form.asked(form, bool(here.settings.smtp_host))
+            values = schedule_form.asked(form)
             made, secret = create(
                 here.settings,
                 here.ledger,
@@ -113,8 +113,7 @@ def save(request: Request, schedule_id: str, form: GivenForm) -> Response:
     before = held.get(schedule_id)
     try:
         address = held.address(before.id)
-        mail = bool(here.settings.smtp_host or address)
-        values = schedule_form.changed(form, before, address, held.user_ids(before.id), mail)
+        values = schedule_form.changed(form, before, address, held.user_ids(before.id))
         after, secret = change(here.settings, here.ledger, before.id, values, utc_now())
     except ExportPipelineError as error:
         return _form(request, schedule_form.told(form, error), before, code_of(error, is_form=True))

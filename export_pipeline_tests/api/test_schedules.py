@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +158,17 @@ def test_an_endpoint_of_somebodys_own_stays_where_it_is(api: Api, there: Receive
 def test_a_wrong_one_is_refused_naming_the_field(api: Api, values: dict[str, Any], field: str) -> None:
     answer = api.post(SCHEDULES, json={**MAIL, **values})
     assert refused(answer) == (400, "VALIDATION_ERROR", field)
+
+
+def test_e_mail_is_refused_where_there_is_no_mail_server(serving: Serving, tmp_path: Path) -> None:
+    api = serving(tmp_path / "home", smtp_host="")
+    assert refused(api.post(SCHEDULES, json=MAIL)) == (400, "VALIDATION_ERROR", "delivery.email")
+    to_a_url = {"frequency": "daily", "delivery": {"url": "https://example.com/hook"}}
+    schedule = api.post(SCHEDULES, json=to_a_url).json()["data"]
+    moved = api.call("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"delivery": MAIL["delivery"]})
+    assert refused(moved) == (400, "VALIDATION_ERROR", "delivery.email")
+    assert "EXPORT_PIPELINE_SMTP_HOST names no mail server" in moved.json()["error"]["message"]
+    assert data(api, "GET", f"/{schedule['id']}")["delivery"] == schedule["delivery"]
 
 
 def test_a_key_that_only_reads_makes_none(api: Api) -> None:

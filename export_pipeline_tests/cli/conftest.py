@@ -32,6 +32,7 @@ Run = Callable[..., Result]
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setenv("EXPORT_PIPELINE_HOME", str(settings.home))
     monkeypatch.setenv("EXPORT_PIPELINE_WORKERS", "2")
+    monkeypatch.setenv("EXPORT_PIPELINE_SMTP_HOST", "localhost")  # where nothing listens for mail
 
     def call(*arguments: object) -> Result:
         with pytest.raises(SystemExit) as ended:

@@ -57,6 +57,15 @@ def test_a_url_makes_an_endpoint_and_shows_its_secret_this_once(run: Run) -> Non
     assert (used.code, made["id"] in used.err) == (1, True)
 
 
+def test_e_mail_is_refused_where_there_is_no_mail_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_PIPELINE_SMTP_HOST", "")
+    refused = run("schedules", "create", "--frequency", "daily", *MAIL)
+    assert refused.code == 2
+    assert "delivery.email cannot be written to" in refused.err
+    assert "EXPORT_PIPELINE_SMTP_HOST names no mail server" in refused.err
+    assert run("schedules", "list").out == "no schedules\n"
+
+
 def test_users_come_by_standard_input_and_are_not_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("user_00000001\nuser_00000002\n"))
     made = run("schedules", "create", "--frequency", "daily", "--stdin", *MAIL, "--json")

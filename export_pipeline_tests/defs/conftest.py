@@ -31,6 +31,7 @@ def settings(tmp_path: Path) -> Settings:
             "EXPORT_PIPELINE_FIRST_DAY": str(days_ago(120)),
             "EXPORT_PIPELINE_CLOSE_DELAY_MINUTES": "0",
             "EXPORT_PIPELINE_WORKERS": "2",
+            "EXPORT_PIPELINE_SMTP_HOST": "localhost",  # where nothing listens for mail
         }
     )
 

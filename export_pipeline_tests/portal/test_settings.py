@@ -287,7 +287,11 @@ def test_a_feed_by_mail_is_refused_where_there_is_no_mail_server(opening: Openin
     portal = opening(smtp_host="")
     portal.log_in()
     assert "has to name a mail server" in texts(portal.get("/schedules/new"))
-    assert 'id="to-error"' in schedule(portal).text
+    refused = schedule(portal)
+    assert refused.status_code == 422
+    assert 'id="email-error"' in refused.text
+    assert "Address cannot be written to" in texts(refused)
+    assert portal.ledger.schedules.list()[2] == 0
 
 
 def test_users_a_feed_names_are_kept_on_a_change_and_never_shown(inside: Portal) -> None:
