@@ -143,7 +143,7 @@ def verify(output: Output, path: Path, manifest: Path | None) -> int:
     if manifest is not None and path.is_dir():
         raise click.UsageError("--manifest is for a downloaded file; an export's directory holds its own")
     with output.progress("verify", "B") as progress:
-        report = run(path, progress) if path.is_dir() else verify_file(path, manifest)
+        report = run(path, progress) if path.is_dir() else verify_file(path, manifest, progress)
 
     def text() -> str:
         verdict = (

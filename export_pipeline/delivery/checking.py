@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -11,19 +11,24 @@ from export_pipeline.exports.archives import KIND, archive_problems, is_archive
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest, from_json
 from export_pipeline.exports.onefile import is_zip
-from export_pipeline.exports.verification import VerifyReport
+from export_pipeline.exports.readback import told
+from export_pipeline.exports.verification import VerifyReport, counting
 
 _BLOCK_BYTES = 1 << 20
 
 
-def verify_file(path: Path, manifest: Path | None = None) -> VerifyReport:
+def verify_file(
+    path: Path, manifest: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
     """Check an export as one file; one person's needs no manifest but the one inside it.
 
     Args:
         manifest: where its manifest is; default: beside it.
+        progress: told the bytes of the file that were read, and those there are.
     """
+    read = None if progress is None else counting(progress, path.stat().st_size)
     if manifest is None and is_archive(path):
-        return VerifyReport(tuple(archive_problems(path)), 1)
+        return VerifyReport(tuple(archive_problems(path, read)), 1)
     manifest = manifest or path.with_name(MANIFEST)
     try:
         expected = from_json(json.loads(manifest.read_bytes()))
@@ -33,15 +38,19 @@ def verify_file(path: Path, manifest: Path | None = None) -> VerifyReport:
         return VerifyReport((f"{manifest} cannot be read as JSON: {error}",), 0)
     except InvalidManifest as error:
         return VerifyReport((f"{manifest} is not as it must be: {error}",), 0)
-    return VerifyReport(tuple(one_file_problems(path, expected)), 1)
+    return VerifyReport(tuple(one_file_problems(path, expected, read)), 1)
 
 
-def one_file_problems(path: Path, manifest: Manifest) -> list[str]:
-    """How an export as one file differs from its manifest; sentences, none if it is intact."""
+def one_file_problems(path: Path, manifest: Manifest, read: Callable[[int], None] | None = None) -> list[str]:
+    """How an export as one file differs from its manifest; sentences, none if it is intact.
+
+    Args:
+        read: told how many more of its bytes were read.
+    """
     if manifest.kind == KIND:
-        return archive_problems(path)
+        return archive_problems(path, read)
     if is_zip(manifest):
-        return _zip_problems(path, manifest)
+        return _zip_problems(path, manifest, read)
     size = path.stat().st_size
     header = _header_bytes(size, manifest)
     expected = manifest.total_bytes - header * (len(manifest.files) - 1)
@@ -53,7 +62,7 @@ def one_file_problems(path: Path, manifest: Manifest) -> list[str]:
         return [
             f"{path.name} is damaged where {entry.name} is in it"
             for number, entry in enumerate(manifest.files)
-            if not _is(entry, file, repeated if number else b"")
+            if not _is(entry, file, repeated if number else b"", read)
         ]
 
 
@@ -63,32 +72,42 @@ def _header_bytes(size: int, manifest: Manifest) -> int:
     return max(0, manifest.total_bytes - size) // again if manifest.format == "csv" and again else 0
 
 
-def _is(entry: FileEntry, file: IO[bytes], header: bytes) -> bool:
-    digest = hashlib.sha256(header)
-    for block in _blocks(file, entry.bytes - len(header)):
-        digest.update(block)
-    return digest.hexdigest() == entry.sha256
+def _is(entry: FileEntry, file: IO[bytes], header: bytes, read: Callable[[int], None] | None) -> bool:
+    return _sha256(file, entry.bytes - len(header), read, header) == entry.sha256
 
 
-def _zip_problems(path: Path, manifest: Manifest) -> list[str]:
+def _zip_problems(path: Path, manifest: Manifest, read: Callable[[int], None] | None) -> list[str]:
+    hashes = {entry.name: entry.sha256 for entry in manifest.files}
     try:
         with zipfile.ZipFile(path) as archive:
-            if (damaged := archive.testzip()) is not None:
-                return [f"{path.name} is damaged where {damaged} is in it"]
-            names = set(archive.namelist())
-            wanted = {MANIFEST, *(entry.name for entry in manifest.files)}
-            problems = [f"{path.name} lacks {name}" for name in sorted(wanted - names)]
-            for entry in manifest.files:
-                if entry.name in names:
-                    with archive.open(entry.name) as file:
-                        digest = hashlib.sha256()
-                        for block in _blocks(file, entry.bytes + 1):
-                            digest.update(block)
-                    if digest.hexdigest() != entry.sha256:
-                        problems.append(f"{path.name} is damaged where {entry.name} is in it")
-            return problems
+            names = archive.namelist()
+            lacking = sorted({MANIFEST, *hashes}.difference(names))
+            return [f"{path.name} lacks {name}" for name in lacking] + [
+                f"{path.name} is damaged where {name} is in it"
+                for name in names
+                if not _is_whole(archive, name, hashes.get(name), read)
+            ]
     except zipfile.BadZipFile as error:
         return [f"{path.name} is no intact zip archive: {error}"]
+
+
+def _is_whole(
+    archive: zipfile.ZipFile, name: str, sha256: str | None, read: Callable[[int], None] | None
+) -> bool:
+    """Whether an entry, read once, has its checksum, and the SHA-256 that the manifest says if it does."""
+    try:
+        with archive.open(name) as file:
+            found = _sha256(file, archive.getinfo(name).file_size, read)
+    except zipfile.BadZipFile:
+        return False
+    return sha256 in (None, found)
+
+
+def _sha256(file: IO[bytes], length: int, read: Callable[[int], None] | None, before: bytes = b"") -> str:
+    digest = hashlib.sha256(before)
+    for block in _blocks(file, length) if read is None else told(_blocks(file, length), read):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:

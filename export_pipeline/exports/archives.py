@@ -8,7 +8,7 @@ which wrote it.
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import FileEntry, InvalidManifest, Manifest
 from export_pipeline.exports.manifest import from_json as export_from_json
-from export_pipeline.exports.readback import read_rows, unlike
+from export_pipeline.exports.readback import read_rows, told, unlike
 from export_pipeline.files import to_json
 from export_pipeline.objects import AnyPath, reading
 
@@ -114,12 +114,16 @@ def is_archive(path: AnyPath) -> bool:
         return False
 
 
-def archive_problems(path: AnyPath) -> list[str]:
-    """What is wrong with an archive; sentences that begin with a name inside it. Memory is bounded."""
+def archive_problems(path: AnyPath, read: Callable[[int], None] | None = None) -> list[str]:
+    """What is wrong with an archive; sentences that begin with a name inside it. Memory is bounded.
+
+    Args:
+        read: told how many more bytes of the archive were read.
+    """
     try:
         manifest = read_manifest(path)
         with reading(path) as packed, zipfile.ZipFile(packed) as archive:
-            return [*_manifest_problems(archive, manifest), *_content_problems(archive, manifest)]
+            return [*_manifest_problems(archive, manifest), *_content_problems(archive, manifest, read)]
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         return [f"{path.name} cannot be read: {type(error).__name__}"]
     except InvalidManifest as error:
@@ -139,20 +143,28 @@ def _manifest_problems(archive: zipfile.ZipFile, manifest: ArchiveManifest) -> I
         yield f"{MANIFEST} has other numbers of rows by day than by file"
 
 
-def _content_problems(archive: zipfile.ZipFile, manifest: ArchiveManifest) -> Iterator[str]:
+def _content_problems(
+    archive: zipfile.ZipFile, manifest: ArchiveManifest, read: Callable[[int], None] | None
+) -> Iterator[str]:
     for document in manifest.documents:
         with archive.open(document.name) as file:
-            if (found := _sum(file)) != (document.bytes, document.sha256):
+            if (found := _sum(_blocks(file))) != (document.bytes, document.sha256):
                 yield f"{document.name} has {found[0]} bytes, or other ones than {MANIFEST} says"
     for entry in manifest.export.files:
-        yield from (f"{entry.name} {problem}" for problem in _row_problems(archive, entry, manifest.export))
+        problems = _row_problems(archive, entry, manifest.export, read)
+        yield from (f"{entry.name} {problem}" for problem in problems)
 
 
-def _row_problems(archive: zipfile.ZipFile, entry: FileEntry, export: Manifest) -> list[str]:
+def _row_problems(
+    archive: zipfile.ZipFile, entry: FileEntry, export: Manifest, read: Callable[[int], None] | None
+) -> list[str]:
     with archive.open(entry.name) as file:
-        size, sha256 = _sum(file)
+        size, sha256 = _sum(_blocks(file))
         file.seek(0)
-        found = read_rows(_blocks(file), entry.data_type, export.format)
+        blocks = _blocks(file)
+        if read is not None:
+            blocks = told(blocks, _as_packed(archive.getinfo(entry.name), read))
+        found = read_rows(blocks, entry.data_type, export.format)
     problems = unlike(entry, size, sha256, found)
     said = {day.date: day.rows for day in export.days if day.data_type == entry.data_type and day.rows}
     if not problems and found.days != said:
@@ -160,9 +172,22 @@ def _row_problems(archive: zipfile.ZipFile, entry: FileEntry, export: Manifest) 
     return problems
 
 
-def _sum(file: IO[bytes]) -> tuple[int, str]:
+def _as_packed(entry: zipfile.ZipInfo, read: Callable[[int], None]) -> Callable[[int], None]:
+    """What to tell the unpacked bytes of an entry, so that ``read`` is told those it takes in the archive."""
+    unpacked = packed = 0
+
+    def count(more: int) -> None:
+        nonlocal unpacked, packed
+        unpacked, before = unpacked + more, packed
+        packed = entry.compress_size * unpacked // entry.file_size
+        read(packed - before)
+
+    return count
+
+
+def _sum(blocks: Iterable[bytes]) -> tuple[int, str]:
     size, digest = 0, hashlib.sha256()
-    for block in _blocks(file):
+    for block in blocks:
         size += len(block)
         digest.update(block)
     return size, digest.hexdigest()

@@ -5,7 +5,7 @@ with its rows is found by ``rows``.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -51,9 +51,28 @@ def read_range(span: Range) -> Content:
     return _read(span, _of_range(span.path, span.offset, span.length))
 
 
-def read_part(path: AnyPath, data_type: str, format: str, compression: str) -> Content:
-    """What a whole part file holds, in memory bounded by a block."""
-    return read_range(Range(path, data_type, format, compression, 0, path.stat().st_size, header=True))
+def read_part(
+    path: AnyPath,
+    data_type: str,
+    format: str,
+    compression: str,
+    read: Callable[[int], None] | None = None,
+) -> Content:
+    """What a whole part file holds, in memory bounded by a block.
+
+    Args:
+        read: told how many more of its bytes were read.
+    """
+    whole = Range(path, data_type, format, compression, 0, path.stat().st_size, header=True)
+    pieces = _of_range(path, whole.offset, whole.length)
+    return _read(whole, pieces if read is None else told(pieces, read))
+
+
+def told(pieces: Iterable[bytes], read: Callable[[int], None]) -> Iterator[bytes]:
+    """The same pieces; ``read`` is told the bytes of each."""
+    for piece in pieces:
+        read(len(piece))
+        yield piece
 
 
 def read_rows(pieces: Iterable[bytes], data_type: str, format: str) -> Content:

@@ -41,9 +41,9 @@ def verify(path: AnyPath, progress: Callable[[int, int], None] | None = None) ->
     """Check the export at ``path``, or every export below it, reading every byte; memory is bounded.
 
     Args:
-        progress: told the bytes of the files that were looked at, and those of all there are.
+        progress: told the bytes that were read, and those of all files there are.
     """
-    read = _counting(progress, path)
+    read = None if progress is None else counting(progress, sum(map(_size, _files(path))))
     folders = [path] if (path / MANIFEST).is_file() else sorted(m.parent for m in path.rglob(MANIFEST))
     archives = [] if folders == [path] else sorted(file for file in path.rglob("*.zip") if is_archive(file))
     problems: list[str] = []
@@ -53,8 +53,7 @@ def verify(path: AnyPath, progress: Callable[[int, int], None] | None = None) ->
         label = "" if folder == path else f"{relative(folder, path)}/"
         problems += [f"{label}{problem}" for problem in export_problems(folder, read)]
     for archive in archives:
-        problems += [f"{relative(archive, path)}: {problem}" for problem in archive_problems(archive)]
-        read(archive)
+        problems += [f"{relative(archive, path)}: {problem}" for problem in archive_problems(archive, read)]
     if folders != [path]:
         for file in _files(path):
             if file not in archives and not any(folder in file.parents for folder in folders):
@@ -62,16 +61,15 @@ def verify(path: AnyPath, progress: Callable[[int, int], None] | None = None) ->
     return VerifyReport(tuple(problems), len(folders) + len(archives))
 
 
-def _counting(progress: Callable[[int, int], None] | None, path: AnyPath) -> Callable[[AnyPath], None]:
-    """What to call with each file that was looked at; also from several threads."""
-    if progress is None:
-        return lambda _: None
-    total, done, counting = sum(map(_size, _files(path))), 0, Lock()
+def counting(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """What to call with how much more was done, also from several threads; ``progress`` is told how much of
+    ``total`` that makes."""
+    done, lock = 0, Lock()
 
-    def count(file: AnyPath) -> None:
+    def count(more: int) -> None:
         nonlocal done
-        with counting:
-            done += _size(file)
+        with lock:
+            done += more
             progress(done, total)
 
     return count
@@ -81,11 +79,11 @@ def _size(path: AnyPath) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def export_problems(folder: AnyPath, read: Callable[[AnyPath], None] = lambda _: None) -> list[str]:
+def export_problems(folder: AnyPath, read: Callable[[int], None] | None = None) -> list[str]:
     """What is wrong with the export in ``folder``; sentences that begin with a name relative to it.
 
     Args:
-        read: told each part file that was looked at.
+        read: told how many more bytes of part files were read.
 
     Raises:
         TransientError: if the object store does not answer.
@@ -127,17 +125,15 @@ def differences(entry: FileEntry, path: AnyPath, found: Content) -> list[str]:
 
 
 def _read(
-    folder: AnyPath, file: FileEntry, manifest: Manifest, read: Callable[[AnyPath], None]
+    folder: AnyPath, file: FileEntry, manifest: Manifest, read: Callable[[int], None] | None
 ) -> tuple[Content, list[str]]:
     path = folder / file.name
     if not is_remote(path) and path.exists() and not path.is_file():
         return Content(), ["is no file"]  # a pipe or a device would be read for ever
     try:
         with answering():
-            content = read_part(path, file.data_type, manifest.format, manifest.compression)
-            wrong = differences(file, path, content)
-            read(path)
-            return content, wrong
+            content = read_part(path, file.data_type, manifest.format, manifest.compression, read)
+            return content, differences(file, path, content)
     except FileNotFoundError:
         return Content(), ["is missing; the manifest lists it"]
     except OSError as error:
