@@ -12,8 +12,8 @@ from export_pipeline.days import utc_now
 from export_pipeline.defs.deployment import OWNERS, Deployment
 from export_pipeline.defs.events import DATA_VERSION_TAG, unrecorded_days
 from export_pipeline.defs.failures import told_in_words
-from export_pipeline.defs.stored import counted_preview, of_day
-from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.defs.stored import counted_preview, of_day, of_users
+from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.ingest import Report, ingest_landing, waiting_files
 from export_pipeline.ledger import Counts
 from export_pipeline.store.tables import TABLE_OF
@@ -87,11 +87,17 @@ def materializations(
             },
             tags={DATA_VERSION_TAG: str(state.version)},
         )
-    for target, counts in report.counts.items():
-        if target not in DATA_TYPES and counts.accepted:
+    for landing, of_landing in USER_TABLES.items():
+        counts = report.counts.get(target := f"users/{landing}")
+        if counts and counts.accepted:
             yield dg.AssetMaterialization(
-                TABLE_OF[target],
-                metadata={"rowsAdded": counts.accepted, "seconds": seconds, **_counts(report, target)},
+                of_landing.name,
+                metadata={
+                    **told_in_words(partial(of_users, deployment.store, of_landing)),
+                    "seconds": seconds,
+                    "rowsAdded": counts.accepted,
+                    **_counts(report, target),
+                },
             )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -83,6 +84,52 @@ def test_a_user_table_that_got_rows_is_recorded(
     link = {"userId": "user_00000001", "deviceId": "dev_1", "linkedAt": "2026-11-01T00:00:00Z"}
     land(settings, "a.jsonl", json.dumps(link) + "\n", "users/devices")
     assert recorded(ingest(definitions, instance))["device_links", None]["rowsAdded"] == 1
+
+
+def user_lines(at: str, users: range) -> dict[str, list[dict[str, Any]]]:
+    """A line of each user, by the landing folder of each user table."""
+    ids = [f"user_{n:08d}" for n in users]
+    return {
+        "profiles": [{"userId": one, "createdAt": at, "topicAffinities": {"sports": 0.5}} for one in ids],
+        "devices": [{"userId": one, "deviceId": f"dev_{one}", "linkedAt": at} for one in ids],
+        "experiments": [
+            {"userId": one, "experimentId": "exp_new_feed", "variant": "b", "assignedAt": at} for one in ids
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("landing", "table", "instant"),
+    [
+        ("profiles", "user_profiles", "createdAt"),
+        ("devices", "device_links", "linkedAt"),
+        ("experiments", "experiment_assignments", "assignedAt"),
+    ],
+)
+def test_a_user_table_shows_all_it_holds_without_a_person(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    landing: str,
+    table: str,
+    instant: str,
+) -> None:
+    def shown(at: str, users: range) -> Mapping[str, Any]:
+        text = "".join(json.dumps(line) + "\n" for line in user_lines(at, users)[landing])
+        land(settings, f"{users.start}.jsonl", text, f"users/{landing}")
+        return recorded(ingest(definitions, instance))[table, None]
+
+    before = shown("2026-11-01T23:30:00Z", range(3))
+    after = shown("2026-11-02T00:00:00Z", range(3, 5))
+    assert (before["rows"], after["rows"], after["rowsAdded"]) == (3, 5, 2)
+    assert after["bytes"] > before["bytes"] > 0
+    assert len({before["sha256"], after["sha256"]}) == 2
+    assert len(str(after["sha256"])) == 64
+    assert after["seconds"] > 0
+    assert table in str(after["directory"])
+    lines = str(after["preview"]).splitlines()
+    assert lines == [f"| {instant} | rows |", "|---|---:|", "| 2026-11-02 | 2 |", "| 2026-11-01 | 3 |"]
+    assert not re.search("user_0|dev_", str(after))
 
 
 def test_an_ingest_without_files_records_nothing(
