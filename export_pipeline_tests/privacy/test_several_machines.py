@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from export_pipeline import buckets, objects
+from export_pipeline import buckets, locks, objects
 from export_pipeline.days import utc_now
 from export_pipeline.errors import TransientError
 from export_pipeline.exports import verify
+from export_pipeline.exports.publishing import HOLDERS
 from export_pipeline.exports.service import run_job
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.erasures import COMPLETE
@@ -98,7 +99,7 @@ def held(there: Deployment, to: Path) -> list[str]:
 
 
 def test_an_export_that_another_machine_makes_is_waited_for_and_made_again_without_her(
-    there: Deployment, other: Settings, tmp_path: Path
+    there: Deployment, other: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, go_on = threading.Event(), threading.Event()
 
@@ -107,6 +108,14 @@ def test_an_export_that_another_machine_makes_is_waited_for_and_made_again_witho
         assert go_on.wait(PATIENCE)
         return ()
 
+    looks, members = list[str](), locks.members
+
+    def looking(settings: Settings, group: str) -> frozenset[str]:
+        if settings is there.settings:
+            looks.append(group)
+        return members(settings, group)
+
+    monkeypatch.setattr(locks, "members", looking)
     job_id = there.ask()
     store, ledger = Store(other), Ledger(other)
     with working(lambda: run_job(other, store, ledger, job_id, 1, clock=lambda: NOW, waiting=waiting)):
@@ -114,7 +123,8 @@ def test_an_export_that_another_machine_makes_is_waited_for_and_made_again_witho
         with working(lambda: erase(there)) as erasing:
             try:
                 until(lambda: (id_ := asked_for(there)) and there.ledger.erasures.step(id_, BEFORE))
-                time.sleep(0.5)
+                looks.clear()
+                until(lambda: looks.count(HOLDERS) > 2)  # it looks again only as long as it waits
                 assert erasing.is_alive()
             finally:
                 go_on.set()
