@@ -19,10 +19,12 @@ from export_pipeline.api.page import page
 from export_pipeline.api.rates import RateLimiter
 from export_pipeline.errors import InvalidRequest, NotFound
 from export_pipeline.failures import FAILURES, answer_to
+from export_pipeline.given import shown
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 
+_OUTSIDE = ("greater_than_equal", "less_than_equal")
 MODULES = (exports, schedules, users, erasures, webhooks, downloads, health)
 TITLE = "Analytics exports"
 DESCRIPTION = """
@@ -67,8 +69,10 @@ def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    shown = "missing" if first["type"] == "missing" else repr(first["input"])[:80]
-    return refusal(request, InvalidRequest(f"{field} is {shown}; {_right(first)}", field=field))
+    told = "missing" if first["type"] == "missing" else shown(first["input"])
+    if first["type"] in _OUTSIDE:
+        told = str(first["input"])  # a number, as it was read as one
+    return refusal(request, InvalidRequest(f"{field} is {told}; {_right(first)}", field=field))
 
 
 def _right(problem: dict[str, Any]) -> str:

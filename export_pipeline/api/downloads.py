@@ -15,6 +15,7 @@ from export_pipeline.delivery.payloads import REMOVED_EVENTS
 from export_pipeline.delivery.s3 import Presigner
 from export_pipeline.errors import Forbidden
 from export_pipeline.exports.layout import MANIFEST
+from export_pipeline.given import shown
 from export_pipeline.outages import answering
 from export_pipeline.privacy.restating import removed_events
 
@@ -37,7 +38,7 @@ def download(
     """Give the URL as the status of an export shows it. Resumable with `Range` and `If-Range`."""
     here, now = deployment(request), utc_now()
     if extra := [given for given in request.query_params if given not in ("expires", "signature")]:
-        raise Forbidden(f"the URL was changed: {extra[0][:80]!r} is none of its parameters")
+        raise Forbidden(f"the URL was changed: {shown(extra[0])} is none of its parameters")
     signed = signer(request)
     signed.check(link_id, name, expires, signature, now)
     if name == REMOVED_EVENTS:

@@ -18,6 +18,7 @@ from export_pipeline.delivery.links import current_link, new_link, urls
 from export_pipeline.delivery.published import published
 from export_pipeline.errors import InvalidRequest, NotFound
 from export_pipeline.exports.service import request_export
+from export_pipeline.given import check_names
 from export_pipeline.ledger import Job
 from export_pipeline.ledger.jobs import COMPLETE, EXPORTS
 from export_pipeline.ledger.keys import Key
@@ -119,10 +120,7 @@ def links(
     here, now = deployment(request), utc_now()
 
     def make(_: str) -> tuple[int, Any]:
-        if unknown := [name for name in body if name != "revokePrevious"]:
-            raise InvalidRequest(
-                f"{unknown[0][:80]} is not a field; the only field is revokePrevious", field=unknown[0][:80]
-            )
+        check_names(body, ["revokePrevious"])
         revoke = body.get("revokePrevious", False)
         if not isinstance(revoke, bool):
             raise InvalidRequest(

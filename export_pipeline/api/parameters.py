@@ -3,6 +3,7 @@
 from fastapi import Request
 
 from export_pipeline.errors import InvalidRequest
+from export_pipeline.given import check_names
 
 
 def check_parameters(request: Request, *known: str) -> None:
@@ -12,10 +13,7 @@ def check_parameters(request: Request, *known: str) -> None:
         InvalidRequest: naming it.
     """
     given = [name for name, _ in request.query_params.multi_items()]
+    check_names(given, known, noun="parameter", whole="query")
     for name in given:
-        if name not in known:
-            raise InvalidRequest(
-                f"{name[:80]!r} is not a parameter; the parameters are {', '.join(known)}", field=name[:80]
-            )
         if given.count(name) > 1:
             raise InvalidRequest(f"{name} is given {given.count(name)} times; give it once", field=name)

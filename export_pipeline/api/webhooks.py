@@ -18,8 +18,9 @@ from export_pipeline.api.repeating import once
 from export_pipeline.days import utc_now
 from export_pipeline.delivery.endpoints import change, check_event, create
 from export_pipeline.delivery.outbox import Courier
-from export_pipeline.errors import InvalidRequest, NotFound
+from export_pipeline.errors import NotFound
 from export_pipeline.exports.manifest import instant_text
+from export_pipeline.given import check_names
 from export_pipeline.ledger.keys import Key
 from export_pipeline.ledger.paging import MOST_LISTED
 
@@ -150,7 +151,7 @@ def send_test(
 
     def make(message_id: str) -> tuple[int, Any]:
         here.ledger.webhooks.get(webhook_id)
-        _check_fields(body, "event")
+        check_names(body, ["event"])
         event = check_event(body.get("event"))
         message = Courier(here.settings, here.ledger).test(webhook_id, event, message_id)
         return 200, tested(here.ledger, message)
@@ -212,14 +213,4 @@ def without_secret(data: dict[str, Any]) -> dict[str, Any]:
 
 def check_empty(body: dict[str, Any]) -> None:
     """Refuse a body with anything in it."""
-    if body:
-        name = next(iter(body))
-        raise InvalidRequest(f"{name[:80]!r} is not a field; the body must be empty", field=name[:80])
-
-
-def _check_fields(body: dict[str, Any], *fields: str) -> None:
-    for name in body:
-        if name not in fields:
-            raise InvalidRequest(
-                f"{name[:80]!r} is not a field; the fields are {', '.join(fields)}", field=name[:80]
-            )
+    check_names(body, ())

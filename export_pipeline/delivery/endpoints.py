@@ -6,6 +6,7 @@ from typing import Any
 
 from export_pipeline.delivery.addresses import destination
 from export_pipeline.errors import InvalidRequest
+from export_pipeline.given import check_names, shown
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.posting import EVENTS
 from export_pipeline.ledger.webhooks import STATUSES, Webhook
@@ -55,17 +56,13 @@ def check_event(event: object) -> str:
         InvalidRequest: naming ``event``.
     """
     if not isinstance(event, str) or event not in EVENTS:
-        shown = "missing" if event is None else repr(event)[:80]
-        raise InvalidRequest(f"event is {shown}; it must be one of {', '.join(EVENTS)}", field="event")
+        told = "missing" if event is None else shown(event)
+        raise InvalidRequest(f"event is {told}; it must be one of {', '.join(EVENTS)}", field="event")
     return event
 
 
 def _checked(settings: Settings, values: Mapping[str, object], fields: tuple[str, ...]) -> dict[str, Any]:
-    for name in values:
-        if name not in fields:
-            raise InvalidRequest(
-                f"{name[:80]!r} is not a field; the fields are {', '.join(fields)}", field=name[:80]
-            )
+    check_names(values, fields)
     checks = {"url": _url, "events": _events, "description": _description, "status": _status}
     return {name: checks[name](settings, value) for name, value in values.items()}
 
@@ -81,7 +78,7 @@ def _events(_: Settings, value: object) -> list[str]:
         raise InvalidRequest(f"events must be a list of at least one of {known}", field="events")
     for event in value:
         if event not in EVENTS:
-            raise InvalidRequest(f"events has {event!r:.80}; each must be one of {known}", field="events")
+            raise InvalidRequest(f"events has {shown(event)}; each must be one of {known}", field="events")
     return list(dict.fromkeys(value))
 
 
@@ -96,6 +93,6 @@ def _description(_: Settings, value: object) -> str:
 def _status(_: Settings, value: object) -> str:
     if not isinstance(value, str) or value not in STATUSES:
         raise InvalidRequest(
-            f"status is {value!r:.80}; it must be one of {', '.join(STATUSES)}", field="status"
+            f"status is {shown(value)}; it must be one of {', '.join(STATUSES)}", field="status"
         )
     return value

@@ -16,6 +16,7 @@ from export_pipeline.exports.request import (
     check_format,
 )
 from export_pipeline.exports.scheduled import changed_day, check_goes_on, first_day
+from export_pipeline.given import check_names
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.schedules import (
     FREQUENCIES,
@@ -59,7 +60,7 @@ def create(
     Raises:
         InvalidRequest: naming the field.
     """
-    _check_keys(values)
+    check_names(values, FIELDS)
     for name in ("frequency", "delivery"):
         if name not in values:
             raise InvalidRequest(f"{name} is missing; it must be given", field=name)
@@ -79,7 +80,7 @@ def change(
         Conflict: if somebody else changes it, or it is to be enabled with a filter that named a person who
             was erased.
     """
-    _check_keys(values)
+    check_names(values, FIELDS)
     before = ledger.schedules.get(schedule_id)
     wanted = _wanted(values, before, ledger.schedules.user_ids(schedule_id), now)
     if wanted.mode == INCREMENTAL:
@@ -88,14 +89,6 @@ def change(
     if wanted.enabled and wanted.request["filters"]["userCount"] != len(wanted.user_ids):
         raise Conflict(f"schedule {schedule_id} is disabled: {before.reason}", field="filters")
     return ledger.schedules.change(before, wanted, recipient, now)
-
-
-def _check_keys(values: Mapping[str, object]) -> None:
-    for name in values:
-        if name not in FIELDS:
-            raise InvalidRequest(
-                f"{name[:80]!r} is not a field; the fields are {', '.join(FIELDS)}", field=name[:80]
-            )
 
 
 def _wanted(

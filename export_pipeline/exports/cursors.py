@@ -17,6 +17,7 @@ from export_pipeline import secrets
 from export_pipeline.days import oldest_kept_day
 from export_pipeline.errors import InvalidRequest, OutsideRetention
 from export_pipeline.events.catalogue import DATA_TYPES
+from export_pipeline.given import shown
 from export_pipeline.settings import Settings
 
 MOST = 400
@@ -157,7 +158,7 @@ def read_cursor(settings: Settings, text: str) -> Cursor:
         if _packed(raw) != text:
             raise ValueError
     except ValueError:
-        raise _refused(f"is {text[:40]!r}; it must be the cursor of a manifest or of an answer") from None
+        raise _refused(f"is {shown(text)}; it must be the cursor of a manifest or of an answer") from None
     signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _signature(settings, body)):
         raise _refused("was changed, or comes from another deployment; it must be one that was made here")

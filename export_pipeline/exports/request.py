@@ -12,6 +12,7 @@ from export_pipeline.days import check_range, parse_day
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.cursors import Since, parse_since
+from export_pipeline.given import check_names, kind
 from export_pipeline.settings import Settings
 
 Format = Literal["jsonl", "csv"]
@@ -64,7 +65,7 @@ def parse_request(values: Mapping[str, object], *, now: datetime, settings: Sett
         InvalidRequest: naming the field, its value and what would be right.
         OutsideRetention: if the first day, or what came since the cursor, is no longer kept.
     """
-    _check_keys(values, _FIELDS, "")
+    check_names(values, _FIELDS)
     since = None
     if "cursor" in values:
         _check_no_dates(values)
@@ -136,7 +137,7 @@ def check_filters(value: object, data_types: tuple[str, ...]) -> Filters:
             f"filters is {_shown(value)}; it must be an object with any of {_listed(_FILTERS)}",
             field="filters",
         )
-    _check_keys(value, _FILTERS, "filters.")
+    check_names(map(str, value), _FILTERS, prefix="filters.", whole="filters")
     content, users, events = (
         _texts(value[name], f"filters.{name}", secret=name == "userIds") if name in value else ()
         for name in _FILTERS
@@ -152,13 +153,6 @@ def check_filters(value: object, data_types: tuple[str, ...]) -> Filters:
     return Filters(content, users, events)
 
 
-def _check_keys(values: Mapping[str, object], known: tuple[str, ...], prefix: str) -> None:
-    for key in values:
-        if key not in known:
-            name = f"{prefix}{str(key)[:80]}"
-            raise InvalidRequest(f"{name} is not a field; the fields are {_listed(known)}", field=name)
-
-
 def _choice(value: object, choices: tuple[str, ...], field_name: str) -> str:
     if isinstance(value, str) and value in choices:
         return value
@@ -170,13 +164,13 @@ def _choice(value: object, choices: tuple[str, ...], field_name: str) -> str:
 def _texts(value: object, name: str, *, secret: bool = False) -> tuple[str, ...]:
     right = "it must be a list of one or more different non-empty strings"
     if not isinstance(value, list | tuple):
-        shown = _kind(value) if secret else _shown(value)
+        shown = kind(value) if secret else _shown(value)
         raise InvalidRequest(f"{name} is {shown}; {right}", field=name)
     if not value:
         raise InvalidRequest(f"{name} is an empty list; {right}", field=name)
     for position, item in enumerate(value):
         if not isinstance(item, str) or not item:
-            shown = _kind(item) if secret else _shown(item)
+            shown = kind(item) if secret else _shown(item)
             raise InvalidRequest(f"{name}[{position}] is {shown}; it must be a non-empty string", field=name)
         if not _encodable(item):
             raise InvalidRequest(
@@ -201,13 +195,6 @@ def _encodable(text: str) -> bool:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _kind(value: object) -> str:
-    if value == "":
-        return "an empty string"
-    names = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object", list: "a list"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
 def _listed(names: tuple[str, ...]) -> str:

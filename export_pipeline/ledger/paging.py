@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Table, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline.errors import InvalidRequest
+from export_pipeline.given import shown
 
 MOST_LISTED = 100
 
@@ -48,11 +49,11 @@ def check_status(status: str | None, states: Sequence[str]) -> None:
     """
     if status is not None and status not in states:
         raise InvalidRequest(
-            f"status is {status[:80]!r}; it must be one of {', '.join(states)}", field="status"
+            f"status is {shown(status)}; it must be one of {', '.join(states)}", field="status"
         )
 
 
 def _number(cursor: str) -> int:
     if cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18:
         return int(cursor)
-    raise InvalidRequest(f"cursor is {cursor[:80]!r}; it must be the nextCursor of a list", field="cursor")
+    raise InvalidRequest(f"cursor is {shown(cursor)}; it must be the nextCursor of a list", field="cursor")
