@@ -73,7 +73,8 @@ def running(folder: Path, volumes: int = 200) -> Iterator[ObjectStore]:
     names = ["master", "volume", "filer", "s3"]
     ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], _free_ports(8), strict=True))
     command = [
-        _program(), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        _program(), "-logtostderr", "server",
+        f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-master.telemetry=false", "-master.volumeSizeLimitMB=64", f"-volume.max={volumes}",
         "-filer=true", "-s3=true",
         "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}",
@@ -98,6 +99,9 @@ def running(folder: Path, volumes: int = 200) -> Iterator[ObjectStore]:
     finally:
         process.kill()
         process.wait()
+        # It would remove them if it ended by itself, and knows no other place for most.
+        for name in ports:
+            Path(f"/tmp/seaweedfs-{name.replace('.', '-')}-{ports[name]}.sock").unlink(missing_ok=True)
 
 
 def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
