@@ -4,7 +4,8 @@ axe-core finds on every page."""
 import gzip
 import hashlib
 import re
-from datetime import date
+from datetime import date, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from export_pipeline.delivery.recurring import create
 from export_pipeline.exports.service import request_export, run_job
 from export_pipeline.portal.sections import SECTIONS
 from export_pipeline.retention.metrics import compute_day
+from export_pipeline.sizes import size
 from export_pipeline_tests.portal.conftest import NAME, PASSWORD, Portal, Visit
 from export_pipeline_tests.portal.people import check
 
@@ -29,7 +31,34 @@ def work(portal: Portal, job_id: str) -> None:
     run_job(portal.settings, portal.store, portal.ledger, job_id, 1)
 
 
+def work_slowly(portal: Portal) -> None:
+    """Make an export at about two rows a second, so that the time of the next one depends on its rows."""
+    days = {"startDate": portal.yesterday, "endDate": portal.yesterday}
+    given: dict[str, Any] = {"now": utc_now(), "created_by": "portal"}
+    job = request_export(portal.settings, portal.store, portal.ledger, days, **given)
+    seconds = count(step=5)
+    run_job(
+        portal.settings,
+        portal.store,
+        portal.ledger,
+        job.id,
+        1,
+        clock=lambda: given["now"] + timedelta(seconds=next(seconds)),
+    )
+
+
+def estimated(page: Page, rows: int) -> tuple[str, int]:
+    """The size and the seconds that the form tells of an export, once it tells of so many rows."""
+    told = page.locator("#estimate")
+    expect(told).to_contain_text(f"About {rows} rows, ")
+    found = re.search(r"rows, (\S+), ready in about (\d+) seconds", told.inner_text())
+    assert found, told.inner_text()
+    return found[1], int(found[2])
+
+
 def test_by_mouse_from_the_login_to_the_file(visit: Visit, served: tuple[str, Portal]) -> None:
+    for _ in range(3):
+        work_slowly(served[1])
     page = visit("/", logged_in=False)
     page.get_by_label("Your name").fill(NAME)
     page.get_by_label("Password").fill(PASSWORD)
@@ -37,14 +66,21 @@ def test_by_mouse_from_the_login_to_the_file(visit: Visit, served: tuple[str, Po
     expect(page.get_by_role("heading", name="Export data")).to_be_visible()
     page.get_by_label("First day").fill(served[1].yesterday)
     page.get_by_label("Last day").fill(served[1].yesterday)
-    estimate = page.get_by_role("status").filter(has_text="rows")
-    expect(estimate).to_contain_text("About 40 rows")
+    size_of_events, seconds_of_events = estimated(page, 40)
     page.get_by_label("Ads impressions").check()
-    expect(estimate).to_contain_text("About 80 rows")
+    size_of_both, seconds_of_both = estimated(page, 80)
+    assert size_of_both != size_of_events
+    assert seconds_of_both > seconds_of_events
+    page.get_by_label("None", exact=True).check()
+    expect(page.locator("#estimate")).not_to_contain_text(f"80 rows, {size_of_both}")
+    assert estimated(page, 80)[0] != size_of_both
+    page.get_by_label("gzip").check()
     page.get_by_label("Ads impressions").uncheck()
-    expect(estimate).to_contain_text("About 40 rows")
+    assert estimated(page, 40) == (size_of_events, seconds_of_events)
     page.get_by_role("button", name="Export", exact=True).click()
     expect(page.locator(".badge")).to_have_text("queued")
+    asked = served[1].ledger.jobs.get(job_of(page), utc_now())
+    assert (asked.estimated_rows, size(asked.estimated_bytes)) == (40, size_of_events)
     page.evaluate("window.same = true")
     work(served[1], job_of(page))
     expect(page.locator(".badge")).to_have_text("complete")
