@@ -18,7 +18,13 @@ FAULTS = ("500", "503", "slow", "cut request", "lost answer", "cut answer")
 
 _SLOW_SECONDS = 0.2
 _BODY = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>a fault</Message></Error>"
-_REFUSALS = {"500": (b"Internal Server Error", b"InternalError"), "503": (b"Slow Down", b"SlowDown")}
+DENIED = "403"
+"""Refused as one without rights is: no fault of a store that works, so it has to be asked for."""
+_REFUSALS = {
+    DENIED: (b"Forbidden", b"AccessDenied"),
+    "500": (b"Internal Server Error", b"InternalError"),
+    "503": (b"Slow Down", b"SlowDown"),
+}
 _LIMIT = 1 << 20
 
 
