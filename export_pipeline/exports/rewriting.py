@@ -8,16 +8,10 @@ place of the old ones: a process that dies on the way leaves one visible export 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import partial
-from pathlib import Path
-from shutil import rmtree
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from upath import UPath
 
 from export_pipeline import locks, objects
@@ -36,15 +30,15 @@ from export_pipeline.exports.daily import (
 )
 from export_pipeline.exports.editing import Edit, Lines, edited, may_hold
 from export_pipeline.exports.executors import threads
+from export_pipeline.exports.kept import KeptLines
 from export_pipeline.exports.layout import MANIFEST
 from export_pipeline.exports.manifest import DayEntry, FileEntry, Manifest, Replaces, instant_text
 from export_pipeline.exports.onefile import one_file_bytes
 from export_pipeline.exports.publishing import making, room, scratch
 from export_pipeline.exports.readback import digest, row_blocks
-from export_pipeline.exports.request import FORMATS, Filters, check_compression, check_format
-from export_pipeline.exports.scanning import LineScan
+from export_pipeline.exports.request import FORMATS, check_compression, check_format
 from export_pipeline.exports.service import is_superseded, job_of, lock_name
-from export_pipeline.exports.writing import Shape, in_order, write_data_type
+from export_pipeline.exports.writing import Shape, write_data_type
 from export_pipeline.faults import reach
 from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.jobs import COMPLETE
@@ -52,10 +46,6 @@ from export_pipeline.objects import files_below, inside, is_remote, relative
 from export_pipeline.settings import Settings
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DAY_US = 86_400_000_000
-_SCHEMA = pa.schema(
-    [("timestamp", pa.timestamp("us", "UTC")), ("eventId", pa.string()), ("line", pa.large_string())]
-)
 
 DataVersion = Callable[[DayEntry], int]
 """The data version that a day of an export stands for once people are taken out of it."""
@@ -328,7 +318,7 @@ def _rewritten(
         making(settings, made_in, final) as place,
     ):
         for data_type in before.data_types:
-            kept = _Kept(made_in, data_type)
+            kept = KeptLines(made_in, data_type)
             kept.gather(folder, before, edit, executor, shape.ahead)
             removed[data_type] = tuple(kept.removed)
             replaced += kept.replaced
@@ -361,66 +351,3 @@ def _rewritten(
         place.publish()
         reach(settings, "rewrite.published")
     return Rewritten(relative(final, settings.exports), manifest, removed, replaced)
-
-
-class _Kept:
-    """The lines of a data type that stay, day by day in files of their own."""
-
-    def __init__(self, made_in: Path, data_type: str) -> None:
-        self._folder = made_in / f"kept-{data_type}"
-        self._folder.mkdir()
-        self._spill = made_in / "spill"
-        self._data_type = data_type
-        self._writers: dict[int, pq.ParquetWriter] = {}
-        self.removed: list[str] = []
-        self.replaced = 0
-
-    def gather(self, folder: UPath, manifest: Manifest, edit: Edit, executor: Executor, ahead: int) -> None:
-        """Take the lines that stay out of the part files of an export, in order."""
-        blocks = (
-            block
-            for file in manifest.files
-            if file.data_type == self._data_type
-            for block in row_blocks(
-                folder / file.name, self._data_type, manifest.format, manifest.compression
-            )
-        )
-        work = partial(edited, edit, self._data_type, manifest.format)
-        with ExitStack() as stack:
-            edits = stack.enter_context(closing(in_order(executor.submit, work, blocks, ahead)))
-            for lines in edits:
-                self.removed += lines.removed.to_pylist()
-                self.replaced += lines.replaced
-                self._add(lines, stack)
-
-    def _add(self, lines: Lines, stack: ExitStack) -> None:
-        days = lines.us // _DAY_US
-        for day in np.unique(days).tolist():
-            begin, end = np.searchsorted(days, [day, day + 1])
-            if day not in self._writers:
-                writer = pq.ParquetWriter(
-                    self._path(day), _SCHEMA, compression="lz4", use_dictionary=False,
-                    write_statistics=["timestamp"],
-                )  # fmt: skip
-                self._writers[day] = stack.enter_context(writer)
-            columns = [pa.array(lines.us[begin:end]).cast(_SCHEMA.field("timestamp").type)]
-            columns += [lines.ids.slice(begin, end - begin), lines.lines.slice(begin, end - begin)]
-            self._writers[day].write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
-
-    def _path(self, day: int) -> Path:
-        return self._folder / f"{day}.parquet"
-
-    def scans(self) -> list[LineScan]:
-        """The lines as write_data_type takes them, oldest day first."""
-        return [
-            LineScan(self._data_type, _date(day), (UPath(self._path(day)),), 0, Filters(), str(self._spill))
-            for day in sorted(self._writers)
-        ]
-
-    def clear(self) -> None:
-        """Let go of the files."""
-        rmtree(self._folder)
-
-
-def _date(day: int) -> date:
-    return date.fromordinal(date(1970, 1, 1).toordinal() + day)
