@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline import ids
-from export_pipeline.errors import Conflict, InvalidRequest, OutsideRetention
+from export_pipeline.errors import Conflict
+from export_pipeline.ledger import scheduled
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.jobs import CANCELLED, COMPLETE, EXPIRED, FAILED, OPEN, Job, Jobs, NewJob
 from export_pipeline.ledger.paging import read_page
@@ -35,9 +36,6 @@ MODES = (FULL, INCREMENTAL)
 SUBJECT_ERASED = "a person its filter named was erased; give it other filters to enable it again"
 
 _MEANWHILE = "the increment before it is being made, or was meanwhile; try again"
-_REFUSED = (InvalidRequest.code, OutsideRetention.code)
-"""How a job fails that was to go on from a cursor nobody can go on from; the next one begins anew."""
-_MOST_LOOKED_AT = 60
 
 _FOLLOW_UPS = (EXPORT_RESTATED, USER_ERASED)
 """What an endpoint made for a schedule subscribes to: news of exports that it got."""
@@ -266,16 +264,14 @@ class Schedules:
             return {row.created_by: row.id for row in connection.execute(query)}
 
     def cursors(self, schedule_id: str) -> tuple[str, ...]:
-        """What the next increment of a schedule goes on from: the cursor of the last one; before the first
-        those of its exports in full, newest first. None if it begins, or began anew."""
+        """What the next increment of a schedule goes on from; see ``scheduled.cursors``."""
         with reading(self._engine) as connection:
-            return _cursors(connection, schedule_id)
+            return scheduled.cursors(connection, schedule_id)
 
     def is_making(self, schedule_id: str) -> bool:
         """Whether an export of a schedule is queued or processing."""
-        query = select(jobs.c.id).where(jobs.c.created_by == schedule_id, jobs.c.state.in_(OPEN)).limit(1)
         with reading(self._engine) as connection:
-            return connection.execute(query).scalar() is not None
+            return scheduled.is_making(connection, schedule_id)
 
     def remove(self, schedule_id: str, now: datetime) -> None:
         """Remove a schedule and cancel what is being made for it; what it made stays until its time is over.
@@ -309,10 +305,10 @@ class Schedules:
         with self._engine.begin() as connection:
             if not (_follows(connection, schedule, new) and self._go_on(connection, schedule, following)):
                 return None
-            known = _made(connection, job_id)
+            known = scheduled.states(connection, job_id)
             if any(state not in (FAILED, CANCELLED) for state in known.values()):
                 return None
-            return self._add(connection, schedule, new, now, _free(job_id, known))
+            return self._add(connection, schedule, new, now, scheduled.free_id(job_id, known))
 
     def skip(self, schedule: Schedule, following: date) -> bool:
         """Leave out what is due before the delivery of the day ``following``; whether it was done."""
@@ -337,13 +333,13 @@ class Schedules:
         with self._engine.begin() as connection:
             if _schedule(_one(connection, schedule.id)) != schedule:
                 raise Conflict(f"schedule {schedule.id} was changed meanwhile; try again", field="id")
-            known = _made(connection, job_id)
+            known = scheduled.states(connection, job_id)
             for other, state in known.items():
                 if state in OPEN:
                     raise Conflict(f"{other} is {state}; it is delivered when it is complete", field="id")
             if not _follows(connection, schedule, new):
                 raise Conflict(f"schedule {schedule.id}: {_MEANWHILE}", field="id")
-            return self._add(connection, schedule, new, now, _free(job_id, known))
+            return self._add(connection, schedule, new, now, scheduled.free_id(job_id, known))
 
     def _add(
         self, connection: Connection, schedule: Schedule, new: NewJob, now: datetime, job_id: str
@@ -381,48 +377,9 @@ def _one(connection: Connection, schedule_id: str) -> Row[Any]:
     return row
 
 
-def _cursors(connection: Connection, schedule_id: str) -> tuple[str, ...]:
-    query = (
-        select(jobs.c.state, jobs.c.request, jobs.c.error_code)
-        .where(jobs.c.created_by == schedule_id)
-        .order_by(jobs.c.number.desc())
-        .limit(_MOST_LOOKED_AT)
-    )
-    found: list[str] = []
-    for state, request, error in connection.execute(query):
-        if state == FAILED and error in _REFUSED and request.get("since"):
-            break
-        cursor = request.get("cursor")
-        if state not in (COMPLETE, EXPIRED) or cursor is None or (found and state == EXPIRED):
-            continue
-        if request.get("since"):
-            # It went on from all that were before it.
-            return (*found, cursor)
-        found.append(cursor)
-        if state == EXPIRED:
-            break
-    return tuple(found)
-
-
 def _follows(connection: Connection, schedule: Schedule, new: NewJob) -> bool:
-    """Whether an increment goes on from the last one, and no other of the schedule is being made."""
-    if schedule.mode != INCREMENTAL:
-        return True
-    making = select(jobs.c.id).where(jobs.c.created_by == schedule.id, jobs.c.state.in_(OPEN)).limit(1)
-    if connection.execute(making).scalar() is not None:
-        return False
-    return tuple(new.request["since"]) == _cursors(connection, schedule.id)
-
-
-def _made(connection: Connection, job_id: str) -> dict[str, str]:
-    """The states of the jobs under an id, or that with a number behind it."""
-    mine = or_(jobs.c.id == job_id, jobs.c.id.startswith(f"{job_id}_", autoescape=True))
-    found = connection.execute(select(jobs.c.id, jobs.c.state).where(mine))
-    return {row.id: row.state for row in found}
-
-
-def _free(job_id: str, known: Mapping[str, str]) -> str:
-    return f"{job_id}_{len(known) + 1}" if known else job_id
+    """Whether a job is no increment, or goes on from the last one."""
+    return schedule.mode != INCREMENTAL or scheduled.follows(connection, schedule.id, new.request["since"])
 
 
 def _schedule(row: Row[Any]) -> Schedule:
