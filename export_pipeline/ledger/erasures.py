@@ -1,4 +1,4 @@
-"""Erasure requests: who is to be erased, how far that is, and what was done (contract, section 6).
+"""Erasure requests: who is to be erased, in which pass, and how far that is (contract, section 6).
 
 ``queued`` → ``processing`` → ``complete`` | ``failed``; ``failed`` → ``processing`` when what failed is tried
 again. Requests that wait together are worked on as one pass, which has the id of the first of them.
@@ -8,9 +8,9 @@ The person is kept encrypted, and only until the erasure is complete; what stays
 
 import builtins
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
@@ -22,7 +22,7 @@ from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.sealing import FILTERS, Seal
 from export_pipeline.ledger.suppressions import KEY as HASH_KEY
 from export_pipeline.ledger.suppressions import key_hash
-from export_pipeline.ledger.tables import data_versions, erasure_steps, erasures
+from export_pipeline.ledger.tables import erasure_steps, erasures
 from export_pipeline.settings import Settings
 
 QUEUED, PROCESSING, COMPLETE, FAILED = "queued", "processing", "complete", "failed"
@@ -71,15 +71,6 @@ class Subject:
     user_id: str = field(repr=False)
     own: tuple[str, ...] | None = field(default=None, repr=False)
     contested: tuple[str, ...] | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class DayChange:
-    """What an erasure did to a day of a data type: rows removed, and the data versions before and after."""
-
-    rows: int
-    before: int
-    after: int
 
 
 class Erasures:
@@ -296,76 +287,6 @@ class Erasures:
                 update(erasures).where(of_pass, erasures.c[column].is_(None)).values({column: value})
             )
             return connection.execute(select(erasures.c[column]).where(of_pass).limit(1)).scalar()
-
-    def step(self, pass_id: str, name: str) -> Mapping[str, Any] | None:
-        """The result of a step of a pass, None if it was not done."""
-        return self.steps(pass_id).get(name)
-
-    def steps(self, pass_id: str) -> dict[str, Mapping[str, Any]]:
-        """The results of all steps of a pass that were done, by name."""
-        with reading(self._engine) as connection:
-            query = select(erasure_steps).where(erasure_steps.c.pass_id == pass_id)
-            return {row.name: row.result for row in connection.execute(query)}
-
-    def note(self, pass_id: str, name: str, result: Mapping[str, Any], now: datetime) -> None:
-        """Note the result of a step, plain JSON without ids; it replaces that of a try before."""
-        with self._engine.begin() as connection:
-            self._note(connection, pass_id, name, result, now)
-
-    def _note(
-        self, connection: Connection, pass_id: str, name: str, result: Mapping[str, Any], now: datetime
-    ) -> None:
-        key = {"pass_id": pass_id, "name": name}
-        values = {"result": dict(result), "done_at": now}
-        where = [erasure_steps.c[column] == value for column, value in key.items()]
-        if not connection.execute(update(erasure_steps).where(*where).values(values)).rowcount:
-            connection.execute(insert(erasure_steps).values({**key, **values}))
-
-    def note_removed(
-        self,
-        pass_id: str,
-        name: str,
-        result: Mapping[str, Any],
-        data_type: str,
-        days: Mapping[date, int],
-        now: datetime,
-    ) -> None:
-        """Note, once, the rows that a pass removed from a data type, and raise the versions of those days.
-
-        The result is kept with ``days`` added: by day ``rows``, and data versions ``before`` and ``after``.
-
-        Args:
-            days: the days of which a row changed, with how many rows went.
-        """
-        with self._engine.begin() as connection:
-            done = select(erasure_steps.c.name).where(
-                erasure_steps.c.pass_id == pass_id, erasure_steps.c.name == name
-            )
-            if connection.execute(done).scalar() is not None:
-                return
-            changed = {}
-            for day, rows in sorted(days.items()):
-                version = connection.execute(
-                    update(data_versions)
-                    .where(data_versions.c.data_type == data_type, data_versions.c.day == day)
-                    .values(
-                        version=data_versions.c.version + 1,
-                        rows=data_versions.c.rows - rows,
-                        erasures=data_versions.c.erasures + 1,
-                        changed_at=now,
-                    )
-                    .returning(data_versions.c.version)
-                ).scalar()
-                if version is not None:
-                    changed[day.isoformat()] = {"rows": rows, "before": version - 1, "after": version}
-            self._note(connection, pass_id, name, {**result, "days": changed}, now)
-
-    def changed_days(self, pass_id: str, name: str) -> dict[date, DayChange]:
-        """What ``note_removed`` noted, by day."""
-        result = self.step(pass_id, name) or {}
-        return {
-            date.fromisoformat(day): DayChange(**change) for day, change in result.get("days", {}).items()
-        }
 
     def complete(self, request_id: str, certificate: str, now: datetime) -> Erasure:
         """End a request whose certificate was written, and forget who it was about.

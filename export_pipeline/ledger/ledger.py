@@ -18,6 +18,7 @@ from export_pipeline.ledger.audit import Audit
 from export_pipeline.ledger.batches import ABANDONED, COMMITTED, TAKEN, Batch, Counts
 from export_pipeline.ledger.engine import connect, reading
 from export_pipeline.ledger.erasing import Replace, empty_log, replace_texts
+from export_pipeline.ledger.erasure_steps import ErasureSteps
 from export_pipeline.ledger.erasures import ERASE_STORE, Erasures
 from export_pipeline.ledger.jobs import Jobs
 from export_pipeline.ledger.keeping import Keeping
@@ -80,6 +81,11 @@ class Ledger:
     def erasures(self) -> Erasures:
         """The requests to erase people."""
         return Erasures(self._settings, self._engine)
+
+    @cached_property
+    def erasure_steps(self) -> ErasureSteps:
+        """What was done in the passes of erasures."""
+        return ErasureSteps(self._engine)
 
     @cached_property
     def keys(self) -> Keys:

@@ -45,7 +45,7 @@ def erase_store(settings: Settings, store: Store, ledger: Ledger, request_id: st
     with ledger.lock(MAINTENANCE):
         _settle_others(store, ledger, erasing, now)
         for table in TABLES:
-            if ledger.erasures.step(erasing.id, step_of(table)) is None:
+            if ledger.erasure_steps.get(erasing.id, step_of(table)) is None:
                 _note(ledger, erasing.id, table, erase(settings, store, table, edit, erasing.id), now)
                 reach(settings, "erasure.noted")
         removed = Removed()
@@ -58,7 +58,7 @@ def erase_store(settings: Settings, store: Store, ledger: Ledger, request_id: st
             replaced = erase_mentions(store, METRICS_TABLE, edit.mentions)
             removed += forget_replaced(store, METRICS_TABLE)
     files = {"files": removed.files, "bytes": removed.bytes}
-    ledger.erasures.note(erasing.id, ERASE_STORE, files, now)
+    ledger.erasure_steps.note(erasing.id, ERASE_STORE, files, now)
     done = erased(ledger, erasing.id)
     return {
         **{table: what.rows for table, what in done.items()},
@@ -75,7 +75,7 @@ def edit_of(erasing: Pass, watermark: int) -> Edit:
 
 def erased(ledger: Ledger, pass_id: str) -> dict[str, Erased]:
     """What a pass has erased so far, by table."""
-    steps = ledger.erasures.steps(pass_id)
+    steps = ledger.erasure_steps.all(pass_id)
     found = {}
     for table in TABLES:
         if (result := steps.get(step_of(table))) is not None:
@@ -102,7 +102,7 @@ def _settle_others(store: Store, ledger: Ledger, erasing: Pass, now: datetime) -
     for pass_id in ledger.erasures.unfinished_passes(ERASE_STORE):
         for table in TABLES:
             done = None if pass_id == erasing.id else erased_by(store, table, pass_id)
-            if done is not None and ledger.erasures.step(pass_id, step_of(table)) is None:
+            if done is not None and ledger.erasure_steps.get(pass_id, step_of(table)) is None:
                 _note(ledger, pass_id, table, done, now)
 
 
@@ -110,6 +110,6 @@ def _note(ledger: Ledger, pass_id: str, table: str, done: Erased, now: datetime)
     target = target_of(table)
     if target in DATA_TYPES:
         with ledger.lock(PUBLISHING):
-            ledger.erasures.note_removed(pass_id, step_of(table), done.to_json(), target, done.days, now)
+            ledger.erasure_steps.note_removed(pass_id, step_of(table), done.to_json(), target, done.days, now)
     else:
-        ledger.erasures.note(pass_id, step_of(table), done.to_json(), now)
+        ledger.erasure_steps.note(pass_id, step_of(table), done.to_json(), now)

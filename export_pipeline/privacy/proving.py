@@ -74,7 +74,7 @@ def scan(settings: Settings, store: Store, ledger: Ledger, request_id: str, now:
     with quiet(settings, store, ledger, now):
         report = scan_root(settings, Erased(erasing.needles, erasing.erased_at, erasing.watermark))
     ended = now + timedelta(seconds=time.monotonic() - began)
-    ledger.erasures.note(erasing.id, SCAN, _noted(report, now, ended), ended)
+    ledger.erasure_steps.note(erasing.id, SCAN, _noted(report, now, ended), ended)
     _insist(report)
     reach(settings, "erasure.scanned")
     return {"filesSearched": report.total.files, "bytesSearched": report.total.bytes, "matchesLeft": 0}
@@ -139,7 +139,7 @@ def certify(settings: Settings, store: Store, ledger: Ledger, request_id: str, n
         NotProven: if the last scan was not clean.
     """
     erasing = under_way(ledger, request_id, now)
-    found = ledger.erasures.step(erasing.id, SCAN)
+    found = ledger.erasure_steps.get(erasing.id, SCAN)
     if found is None or not found["clean"]:
         raise NotProven("there is no scan that found everything clean; the erasure has to be scanned first")
     people = sorted(

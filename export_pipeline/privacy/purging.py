@@ -76,12 +76,12 @@ def purge(settings: Settings, store: Store, ledger: Ledger, request_id: str, now
     _sweep(settings, store, ledger, now)
     _abort(settings, ledger, uploads)
     counts = {"accessExports": 0, "quarantine": 0, "ledger": 0}
-    counts |= ledger.erasures.step(erasing.id, PURGE) or {}
+    counts |= ledger.erasure_steps.get(erasing.id, PURGE) or {}
 
     def note(name: str, more: int) -> None:
         # At once, so that what an attempt that dies has cleared is counted.
         counts[name] += more
-        ledger.erasures.note(erasing.id, PURGE, counts, now)
+        ledger.erasure_steps.note(erasing.id, PURGE, counts, now)
 
     for archives in _expired(settings, ledger, needles, now):
         note("accessExports", archives)
@@ -129,10 +129,10 @@ def _begun_before(
 ) -> tuple[frozenset[str], frozenset[str]]:
     """The holders of rows and the ids of the uploads that were there at the first attempt at this step: those
     that came since have nothing of what was erased before it."""
-    if (noted := ledger.erasures.step(erasing.id, BEFORE)) is None:
+    if (noted := ledger.erasure_steps.get(erasing.id, BEFORE)) is None:
         holders = sorted(locks.members(settings, HOLDERS))
         noted = {HOLDERS: holders, "uploads": [upload.id for upload in _unfinished(settings)]}
-        ledger.erasures.note(erasing.id, BEFORE, noted, now)
+        ledger.erasure_steps.note(erasing.id, BEFORE, noted, now)
     return frozenset(noted[HOLDERS]), frozenset(noted["uploads"])
 
 

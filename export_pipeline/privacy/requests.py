@@ -90,7 +90,7 @@ def rows_removed(ledger: Ledger, request: Erasure) -> dict[str, int]:
         if each.pass_id is not None:
             for table, what in erased(ledger, each.pass_id).items():
                 removed[table] += what.removed.get(each.id, 0)
-            steps = ledger.erasures.steps(each.pass_id)
+            steps = ledger.erasure_steps.all(each.pass_id)
             if PURGE in steps:
                 removed["exports"] += sum(done["rowsRemoved"] for done in rewritten(ledger, each.pass_id))
                 removed["accessExports"] += steps[PURGE]["accessExports"]
@@ -105,7 +105,7 @@ def ids_replaced(ledger: Ledger, request: Erasure) -> dict[str, int]:
         if each.pass_id is not None:
             for table, what in erased(ledger, each.pass_id).items():
                 replaced[table] += what.replaced
-            steps = ledger.erasures.steps(each.pass_id)
+            steps = ledger.erasure_steps.all(each.pass_id)
             if PURGE in steps:
                 replaced["exports"] += sum(done["idsReplaced"] for done in rewritten(ledger, each.pass_id))
                 replaced["ledger"] += steps[PURGE]["ledger"]

@@ -50,13 +50,13 @@ def rewrite_exports(
         before, entry = rewritten(ledger, erasing.id), dict(_listed(done))
         if entry in before:
             continue  # told again, as an attempt ended before it removed what was replaced
-        step = ledger.erasures.step(erasing.id, EXPORTS) or {}
+        step = ledger.erasure_steps.get(erasing.id, EXPORTS) or {}
         size = _keep_removed(settings, erasing.id, done, step.get("removedBytes", 0))
         reach(settings, "erasure.listed")
         # What an attempt that died had made is told again.
         listed = [export for export in step.get("rewritten", ()) if export["path"] != done.path]
         listed.append(_listed(done))
-        ledger.erasures.note(erasing.id, EXPORTS, {"rewritten": listed, "removedBytes": size}, now)
+        ledger.erasure_steps.note(erasing.id, EXPORTS, {"rewritten": listed, "removedBytes": size}, now)
         reach(settings, "erasure.restated")
     found = rewritten(ledger, erasing.id)
     tell(ledger, erasing.id, [request.id for request in erasing.requests], found, now)
@@ -76,7 +76,7 @@ def rewritten(ledger: Ledger, pass_id: str) -> list[dict[str, Any]]:
     """The exports a pass has rewritten so far: ``exportId``, ``version``, ``path`` below the exports' root,
     ``rowsRemoved``, ``idsReplaced`` and ``files`` with their ``name`` and ``sha256``.
     """
-    return list((ledger.erasures.step(pass_id, EXPORTS) or {}).get("rewritten", ()))
+    return list((ledger.erasure_steps.get(pass_id, EXPORTS) or {}).get("rewritten", ()))
 
 
 def removed_file(settings: Settings, pass_id: str) -> UPath:
@@ -107,7 +107,8 @@ def removed_events(settings: Settings, pass_id: str) -> Assembled:
 
 def _data_versions(ledger: Ledger, pass_id: str) -> DataVersion:
     changed = {
-        name: ledger.erasures.changed_days(pass_id, step_of(kind.table)) for name, kind in DATA_TYPES.items()
+        name: ledger.erasure_steps.changed_days(pass_id, step_of(kind.table))
+        for name, kind in DATA_TYPES.items()
     }
 
     def version(day: DayEntry) -> int:

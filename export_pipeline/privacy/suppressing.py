@@ -81,10 +81,10 @@ def suppress(settings: Settings, store: Store, ledger: Ledger, request_id: str, 
         last = ledger.last_batches(1)
     ledger.erasures.reach_to(erasing.id, last[0].sequence if last else 0)
     reach(settings, "erasure.reached")
-    earlier = ledger.erasures.step(erasing.id, SUPPRESS) or {}
+    earlier = ledger.erasure_steps.get(erasing.id, SUPPRESS) or {}
     counts = {"exportsFailed": failed, "landingLinesSuppressed": taken}
     counts = {name: count + earlier.get(name, 0) for name, count in counts.items()}
-    ledger.erasures.note(erasing.id, SUPPRESS, counts, now)
+    ledger.erasure_steps.note(erasing.id, SUPPRESS, counts, now)
     return counts
 
 

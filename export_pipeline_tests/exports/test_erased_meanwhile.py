@@ -49,7 +49,7 @@ def on_demand(settings: Settings, store: Store, ledger: Ledger, out: Path, waiti
 def erase_person(settings: Settings, store: Store, ledger: Ledger, erasure: str = "era_1") -> None:
     edit = Edit({USER: (erasure,)}, Needles([USER]), watermark=1000)
     erased = erase(settings, store, TABLE, edit, erasure)
-    ledger.erasures.note_removed(erasure, "events", {}, "events", erased.days or {DAY: 0}, NOW)
+    ledger.erasure_steps.note_removed(erasure, "events", {}, "events", erased.days or {DAY: 0}, NOW)
     forget_replaced(store, TABLE)
 
 

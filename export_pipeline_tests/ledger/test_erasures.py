@@ -81,10 +81,10 @@ def test_rows_removed_raise_the_versions_of_their_days_once(ledger: Ledger) -> N
     request = ledger.erasures.create(["user_1"], "command", NOW)[0]
     ledger.erasures.begin(request.id, NOW)
     for _ in range(2):
-        ledger.erasures.note_removed(request.id, "store.events", {"files": 1}, "events", {DAY: 2}, LATER)
+        ledger.erasure_steps.note_removed(request.id, "store.events", {"files": 1}, "events", {DAY: 2}, LATER)
     state = ledger.read_days("events", DAY, DAY)[DAY]
     assert (state.version, state.rows, state.erasures, state.changed_at) == (2, 3, 1, LATER)
-    change = ledger.erasures.changed_days(request.id, "store.events")[DAY]
+    change = ledger.erasure_steps.changed_days(request.id, "store.events")[DAY]
     assert (change.rows, change.before, change.after) == (2, 1, 2)
 
 

@@ -158,7 +158,7 @@ def test_what_waits_to_be_taken_in_is_suppressed_and_what_happens_later_is_kept(
     land(settings, "a.jsonl", line(eventId="e1", timestamp=before, receivedAt=before) + "\n")
     (request,) = erase_people(settings, store, ledger, "user_00000001")
     assert (event_ids(store), list(settings.landing.rglob("*.jsonl"))) == ([], [])
-    steps = ledger.erasures.steps(request)
+    steps = ledger.erasure_steps.all(request)
     assert steps["suppress"]["landingLinesSuppressed"] == 1
     land(settings, "b.jsonl", line(eventId="e1", timestamp=before, receivedAt=before) + "\n")
     land(settings, "c.jsonl", line(eventId="e2", timestamp=after, receivedAt=after) + "\n")

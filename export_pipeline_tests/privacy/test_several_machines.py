@@ -122,7 +122,7 @@ def test_an_export_that_another_machine_makes_is_waited_for_and_made_again_witho
         assert written.wait(PATIENCE)
         with working(lambda: erase(there)) as erasing:
             try:
-                until(lambda: (id_ := asked_for(there)) and there.ledger.erasures.step(id_, BEFORE))
+                until(lambda: (id_ := asked_for(there)) and there.ledger.erasure_steps.get(id_, BEFORE))
                 looks.clear()
                 until(lambda: looks.count(HOLDERS) > 2)  # it looks again only as long as it waits
                 assert erasing.is_alive()
