@@ -2,16 +2,18 @@
 
 import json
 import os
-import subprocess
+import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from export_pipeline_tests.objectstore import KEY, SECRET
+from export_pipeline_tests import processes
+from export_pipeline_tests.conditions import until
 
 READY_SECONDS = 60
 
@@ -21,14 +23,18 @@ class Cluster:
     """Where its scheduler answers, and its processes."""
 
     address: str
-    scheduler: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]]
+    scheduler: BaseProcess
+    workers: list[BaseProcess]
+
+    def signal_scheduler(self, how: signal.Signals) -> None:
+        assert self.scheduler.pid is not None
+        os.kill(self.scheduler.pid, how)
 
     def close(self) -> None:
         """End all of it, stopped or not."""
         for process in (*self.workers, self.scheduler):
             process.kill()
-            process.wait()
+            process.join()
 
 
 @contextmanager
@@ -45,23 +51,19 @@ def running(count: int = 2, scheduler: str = "", workers: str = "") -> Iterator[
         alone = ("--nthreads", "1", "--no-nanny", "--local-directory", folder)
         there = Cluster(
             "",
-            _start("dask_scheduler", scheduler, *where, *named),
-            [_start("dask_worker", workers, *alone, *named) for _ in range(count)],
+            processes.start(_run, "dask_scheduler", scheduler, *where, *named),
+            [processes.start(_run, "dask_worker", workers, *alone, *named) for _ in range(count)],
         )
         try:
-            deadline = time.monotonic() + READY_SECONDS
-            while not (told := file.read_text() if file.exists() else ""):
-                assert time.monotonic() < deadline, f"Dask was not ready within {READY_SECONDS} s"
-                time.sleep(0.1)
-            yield replace(there, address=json.loads(told)["address"])
+            until(lambda: file.exists() and file.read_text(), READY_SECONDS)
+            yield replace(there, address=json.loads(file.read_text())["address"])
         finally:
             there.close()
 
 
-def _start(program: str, first: str, *arguments: str) -> subprocess.Popen[bytes]:
-    python = f"{first}\nfrom distributed.cli.{program} import main; main()"
-    command = [sys.executable, "-c", python, *arguments]
-    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    return subprocess.Popen(
-        command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _run(program: str, first: str, *arguments: str) -> None:
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, sys.stdout.fileno())
+    os.dup2(silence, sys.stderr.fileno())
+    exec(first)
+    import_module(f"distributed.cli.{program}").main(arguments)

@@ -3,9 +3,7 @@
 import hashlib
 import hmac
 import json
-import multiprocessing
 import os
-import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ from export_pipeline.delivery.retrying import DELAYS
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.attempts import LEASE
 from export_pipeline.settings import load, variable
+from export_pipeline_tests import processes
 from export_pipeline_tests.delivery.outboxes import ROWS, Outbox
 from export_pipeline_tests.delivery.receivers import Received, raw, receiver
 
@@ -216,12 +215,7 @@ def test_a_worker_killed_between_send_and_record_sends_again_under_the_same_id(t
         outbox = allowing(tmp_path, there.url)
         outbox.endpoint(there.url)
         outbox.fail_job()
-        worker = multiprocessing.get_context("spawn").Process(
-            target=deliver_and_die, args=(str(outbox.settings.home), outbox.settings.webhook_allow)
-        )
-        worker.start()
-        worker.join(60)
-        assert worker.exitcode == -signal.SIGKILL
+        processes.die(deliver_and_die, str(outbox.settings.home), outbox.settings.webhook_allow)
         assert len(there.got) == 1
         assert outbox.deliver() == 0
         outbox.clock.forward(LEASE + timedelta(seconds=60))

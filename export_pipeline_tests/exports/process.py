@@ -1,6 +1,5 @@
 """A job worked on in a process of its own, which can be killed."""
 
-import multiprocessing
 import signal
 from datetime import datetime
 from multiprocessing.process import BaseProcess
@@ -9,10 +8,7 @@ from export_pipeline.exports.service import run_job
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-
-# The server has loaded the modules once and has no threads, so processes made from it start at once.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
+from export_pipeline_tests import processes
 
 
 def _run(settings: Settings, job_id: str, attempt: int, now: datetime) -> None:
@@ -22,13 +18,9 @@ def _run(settings: Settings, job_id: str, attempt: int, now: datetime) -> None:
 def start(settings: Settings, job_id: str, attempt: int, now: datetime, point: str = "") -> BaseProcess:
     """A process that works on a job; it dies at ``point``."""
     settings = settings.model_copy(update={"fault_point": point})
-    process = _CONTEXT.Process(target=_run, args=(settings, job_id, attempt, now))
-    process.start()
-    return process
+    return processes.start(_run, settings, job_id, attempt, now)
 
 
 def die(settings: Settings, job_id: str, attempt: int, now: datetime, point: str) -> None:
     """The same, waiting until it is dead."""
-    process = start(settings, job_id, attempt, now, point)
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert processes.ended(start(settings, job_id, attempt, now, point)) == -signal.SIGKILL

@@ -2,10 +2,8 @@
 
 import gzip
 import json
-import multiprocessing
 import re
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +24,7 @@ from export_pipeline.objects import inside
 from export_pipeline.privacy.matching import Needles
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
+from export_pipeline_tests import processes
 from export_pipeline_tests.exports.conftest import NOW, land_rows
 from export_pipeline_tests.exports.encoded import DAY
 from export_pipeline_tests.rows import row
@@ -296,10 +295,6 @@ def test_files_that_no_complete_job_shows_are_removed(tmp_path: Path) -> None:
     assert not lost.exists()
 
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
-
-
 def _rewrite(settings: Settings, point: str) -> None:
     settings = settings.model_copy(update={"fault_point": point})
     for _ in rewrite_all(settings, Ledger(settings), edit_of(), raised, now=LATER):
@@ -317,10 +312,7 @@ def test_a_rewriting_that_was_killed_is_put_right_and_told_by_another(
     if point != "rewrite.shown":
         home.daily()
         expected.add(f"daily/events/jsonl/{DAY}/v2")
-    process = _CONTEXT.Process(target=_rewrite, args=(home.settings, point))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    processes.die(_rewrite, home.settings, point)
     assert verify(home.shown(job.id)).problems == ()
     done = home.rewrite_all()
     assert {each.path for each in done} == expected

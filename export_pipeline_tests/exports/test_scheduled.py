@@ -1,8 +1,6 @@
 """What is scheduled is made once for each day or week, as soon as its days are closed, whatever happens."""
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -23,6 +21,7 @@ from export_pipeline.ledger import Job, Ledger
 from export_pipeline.ledger.schedules import Schedule
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
+from export_pipeline_tests import processes
 from export_pipeline_tests.exports.conftest import Land
 from export_pipeline_tests.rows import row
 
@@ -199,21 +198,12 @@ def _queue_in_a_process(settings: Settings, now: datetime) -> None:
     queue_due(settings, Store(settings), Ledger(settings), now, nothing)
 
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
-
-
 def test_one_that_dies_on_the_way_is_followed_by_one_that_makes_the_others(
     make: Make, queue: Queue, settings: Settings, ledger: Ledger
 ) -> None:
     made = [make() for _ in range(3)]
-    dying = _CONTEXT.Process(
-        target=_queue_in_a_process,
-        args=(settings.model_copy(update={"fault_point": "schedule.queued"}), DUE),
-    )
-    dying.start()
-    dying.join(60)
-    assert dying.exitcode == -signal.SIGKILL
+    dying = settings.model_copy(update={"fault_point": "schedule.queued"})
+    processes.die(_queue_in_a_process, dying, DUE)
     assert ledger.jobs.list(DUE)[2] == 1
     assert ids(queue(DUE)) == [f"exp_daily_20261123_{schedule.id}" for schedule in made[1:]]
 
@@ -221,12 +211,8 @@ def test_one_that_dies_on_the_way_is_followed_by_one_that_makes_the_others(
 def test_two_that_look_at_once_make_each_once(make: Make, settings: Settings, ledger: Ledger) -> None:
     for _ in range(5):
         make()
-    both = [_CONTEXT.Process(target=_queue_in_a_process, args=(settings, DUE + 48 * HOUR)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(60)
-    assert [process.exitcode for process in both] == [0, 0]
+    both = [processes.start(_queue_in_a_process, settings, DUE + 48 * HOUR) for _ in range(2)]
+    assert [processes.ended(process) for process in both] == [0, 0]
     assert ledger.jobs.list(DUE)[2] == 15
 
 

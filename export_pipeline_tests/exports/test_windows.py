@@ -4,7 +4,6 @@ import gzip
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime, timedelta
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from export_pipeline.exports import ordering, spans
 from export_pipeline.exports.request import Filters
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import DayPlan, plan_day
+from export_pipeline_tests import processes
 from export_pipeline_tests.exports.encoded import DAY, at, content, laid_out
 from export_pipeline_tests.rows import row
 
@@ -81,7 +81,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, format
 
 
 def test_windows_can_be_encoded_in_other_processes(tmp_path: Path) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+    with ProcessPoolExecutor(2, mp_context=processes.CONTEXT) as executor:
         elsewhere = content(tmp_path, many(), "events", "jsonl", window_rows=100, executor=executor)
     assert elsewhere == content(tmp_path, many(), "events", "jsonl", window_rows=100)
 

@@ -1,6 +1,5 @@
 """Ingest in a process of its own, which can be killed."""
 
-import multiprocessing
 import signal
 from datetime import datetime
 from multiprocessing.process import BaseProcess
@@ -10,10 +9,7 @@ from export_pipeline.ingest import ingest_landing, ingest_paths, replay
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-
-# The server has loaded the modules once and has no threads, so processes made from it start at once.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
+from export_pipeline_tests import processes
 
 
 def _run(settings: Settings, what: str | Path, now: datetime) -> None:
@@ -29,13 +25,9 @@ def _run(settings: Settings, what: str | Path, now: datetime) -> None:
 def start(settings: Settings, what: str | Path, now: datetime, point: str = "") -> BaseProcess:
     """A process that takes in ``landing``, a path, or the quarantine (``replay``); it dies at ``point``."""
     settings = settings.model_copy(update={"fault_point": f"ingest.{point}" if point else ""})
-    process = _CONTEXT.Process(target=_run, args=(settings, what, now))
-    process.start()
-    return process
+    return processes.start(_run, settings, what, now)
 
 
 def die(settings: Settings, what: str | Path, now: datetime, point: str) -> None:
     """The same, waiting until it is dead."""
-    process = start(settings, what, now, point)
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert processes.ended(start(settings, what, now, point)) == -signal.SIGKILL

@@ -3,9 +3,7 @@
 import gzip
 import itertools
 import json
-import multiprocessing
 import multiprocessing.connection
-import multiprocessing.context
 import os
 import random
 import signal
@@ -14,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from multiprocessing.context import ForkServerProcess as Process
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,9 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.erasures import COMPLETE
 from export_pipeline.objects import AnyPath
 from export_pipeline.settings import load
+from export_pipeline_tests import processes
 from export_pipeline_tests.integration import worker
 from export_pipeline_tests.integration.contents import held
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([worker.__name__])
-Process = multiprocessing.context.ForkServerProcess
 
 DAYS = 3
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))
@@ -140,10 +136,8 @@ class Storm:
         kind, _, number = work.partition(".")
         out = self.out.with_name(f"{self.out.name}{number}")
         given = (kind, self.days[0], self.days[-1], out, environ, self._log(work))
-        process = PROCESSES.Process(target=worker.run, args=given)
         with self._status:
-            process.start()
-        return process
+            return processes.start(worker.run, *given)
 
     def finish(self, work: str, process: Process) -> int | None:
         multiprocessing.connection.wait([process.sentinel])

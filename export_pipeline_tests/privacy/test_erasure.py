@@ -1,7 +1,6 @@
 """After an erasure nothing of the person is anywhere, and all of everybody else is; it can die anywhere."""
 
 import json
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from export_pipeline.privacy.restating import removed_file, rewritten
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
+from export_pipeline_tests import processes
 from export_pipeline_tests.ingest.landed import land, line
 from export_pipeline_tests.privacy.scenario import (
     ADA,
@@ -44,10 +44,6 @@ from export_pipeline_tests.privacy.scenario import (
     put,
 )
 from export_pipeline_tests.privacy.walker import find
-
-# The server has loaded the modules once and has no threads, so processes made from it start at once.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
 
 POINTS = (
     "erasure.resolve",
@@ -190,10 +186,7 @@ def test_a_daily_export_goes_on_as_its_next_version_and_stands_for_the_day(there
 def die(settings: Settings, request_id: str, point: str) -> int | None:
     """Work on a request in a process of its own until ``point``; how it ended."""
     settings = settings.model_copy(update={"fault_point": point})
-    process = _CONTEXT.Process(target=_work, args=(settings, request_id))
-    process.start()
-    process.join(120)
-    return process.exitcode
+    return processes.ended(processes.start(_work, settings, request_id))
 
 
 def _work(settings: Settings, request_id: str) -> None:

@@ -1,7 +1,5 @@
 """A round of retention, or a day's metrics, in a process of its own, which can be killed."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable
 from datetime import date, datetime
 
@@ -10,9 +8,7 @@ from export_pipeline.retention import retain
 from export_pipeline.retention.metrics import compute_day
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
+from export_pipeline_tests import processes
 
 
 def _run(settings: Settings, now: datetime) -> None:
@@ -34,9 +30,4 @@ def die_computing(settings: Settings, day: date, now: datetime, point: str) -> N
 
 
 def _die(work: Callable[..., None], settings: Settings, point: str, *arguments: object) -> None:
-    process = _CONTEXT.Process(
-        target=work, args=(settings.model_copy(update={"fault_point": point}), *arguments)
-    )
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    processes.die(work, settings.model_copy(update={"fault_point": point}), *arguments)
