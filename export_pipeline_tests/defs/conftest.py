@@ -12,7 +12,7 @@ from export_pipeline.days import utc_now
 from export_pipeline.definitions import build_defs
 from export_pipeline.defs.deployment import Deployment
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.ledger import Counts
+from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.settings import Settings, load
 from export_pipeline_tests.rows import row, table
 
@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def deployment(settings: Settings) -> Deployment:
+def deployment(settings: Settings, ledger: Ledger) -> Deployment:
     return Deployment(settings)
 
 
