@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 TESTS ?= not soak
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+# Tests that wait leave their processor to others.
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+# What one process compiled, all that tests start load.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install demo dev test servers test-system check bench soak constraints
 
@@ -13,8 +17,9 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --no-deps --require-hashes -r constraints.txt
+	$(PIP) --no-deps --require-hashes --no-compile -r constraints.txt
 	$(PIP) --no-deps --no-build-isolation -e .
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib  # on all processors, which pip does not
 	touch $@
 
 demo: install
@@ -24,7 +29,7 @@ dev: install
 	$(BIN)/python -m export_pipeline.development
 
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(TESTS)"
+	$(PYTEST) -m "$(TESTS)"
 
 # The servers that the deployment can run on.
 servers: install
@@ -36,7 +41,7 @@ test-system: servers
 	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs >/dev/null
 	command -v npm >/dev/null || $(SUDO) apt-get install -y -qq npm >/dev/null
 	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
-	REQUIRE_SYSTEM=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "system and not soak"
+	REQUIRE_SYSTEM=1 $(PYTEST) -m "system and not soak"
 
 check: install
 	$(BIN)/ruff format --check .
