@@ -217,7 +217,6 @@ class _Part:
     first_us: int | None = None
     last_us: int | None = None
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    read: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     hashed: Future[None] | None = None
     ranges: list[Future[Content] | Range] = field(default_factory=list)
     read_to: int = 0
@@ -238,7 +237,7 @@ class _Parts:
         self._executor = executor
         self._parts: list[_Part] = []
         self._open = ExitStack()
-        # Hashes what was written, and has the disk take a part, while the next bytes are made.
+        # Looks at what was written, and has the disk take a part, while the next bytes are made.
         self._follower = ThreadPoolExecutor(2, thread_name_prefix="follow")
         self._copied = copied
         self._composed = copied or isinstance(executor, Cluster)
@@ -266,8 +265,9 @@ class _Parts:
             rest = rest[self._file.write(rest) :]
         if part.hashed:
             part.hashed.result()
-        part.hashed = self._follower.submit(_hash, part, content, part.size)
-        part.size += memoryview(content).nbytes
+        written = pa.py_buffer(content)
+        part.hashed = self._follower.submit(_hash, part, written, part.size)
+        part.size += written.size
 
     def write(self, window: EncodedWindow) -> None:
         """Add a window, to a new part if the current one has reached its size."""
@@ -360,15 +360,14 @@ class _Parts:
         for future in part.ranges:
             assert not isinstance(future, Range)
             found.extend(future.result())
-        size, sha256 = (
-            part.stored.result() if part.stored else (part.path.stat().st_size, part.read.hexdigest())
-        )
+        hashed = part.sha256.hexdigest()
+        size, sha256 = part.stored.result() if part.stored else (part.path.stat().st_size, hashed)
         entry = FileEntry(
             part.name,
             self._data_type,
             part.rows,
             part.size,
-            sha256 if self._composed else part.sha256.hexdigest(),
+            sha256 if self._composed else hashed,
             None if part.first_us is None else instant_text(part.first_us),
             None if part.last_us is None else instant_text(part.last_us),
         )
@@ -395,12 +394,19 @@ class _Abandoned(Exception):
     """A file is not written to its end."""
 
 
-def _hash(part: _Part, content: bytes | pa.Buffer, offset: int) -> None:
-    """Hash what was written to a part, and what is there; an object can be read once it is whole."""
-    part.sha256.update(content)
-    if not is_remote(part.path):
-        for piece in objects.part(part.path, offset, offset + memoryview(content).nbytes):
-            part.read.update(piece)
+def _hash(part: _Part, written: pa.Buffer, offset: int) -> None:
+    """Hash what was written to a part, as it is read from there; an object can be read once it is whole."""
+    if is_remote(part.path):
+        part.sha256.update(written)
+        return
+    at = 0
+    for piece in objects.part(part.path, offset, offset + written.size):
+        if not written.slice(at, len(piece)).equals(pa.py_buffer(piece)):
+            break
+        part.sha256.update(piece)
+        at += len(piece)
+    if at < written.size:
+        raise DamagedData(f"{part.name} read back: it is not what was written")
 
 
 def _stored(path: AnyPath) -> tuple[int, str]:
