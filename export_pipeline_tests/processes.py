@@ -15,8 +15,6 @@ CONTEXT.set_forkserver_preload(
         "export_pipeline.cli",
         "export_pipeline.delivery.outbox",
         "export_pipeline.exports.executors",
-        "export_pipeline.exports.grammar",
-        "export_pipeline.exports.joining",
         "export_pipeline.exports.service",
         "export_pipeline.ingest",
         "export_pipeline.operations.delivered",
@@ -27,6 +25,7 @@ CONTEXT.set_forkserver_preload(
         "psycopg2",
         "pytest",
         "s3fs",
+        "export_pipeline_tests.loaded",  # last, as it makes ready what the others loaded
     ]
 )
 PATIENCE_SECONDS = 120
