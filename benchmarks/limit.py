@@ -24,11 +24,11 @@ from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.decoding import decoded, dictionaries
 from export_pipeline.exports.encoding import get_ready, lines
 from export_pipeline.exports.ordering import blocks
+from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.request import FORMATS, Filters, Format, check_format
 from export_pipeline.exports.scanning import Scan, connection
 from export_pipeline.exports.scratch import Scratch
 from export_pipeline.exports.spans import Span, spans
-from export_pipeline.exports.windows import plan_day
 from export_pipeline.gzip_member import member
 from export_pipeline.ledger import Ledger
 from export_pipeline.store import Store

@@ -12,10 +12,11 @@ import pytest
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import ExportRequest, write_export
 from export_pipeline.exports.encoding import get_ready
+from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.request import Filters, Format
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import Span, encode, spans
-from export_pipeline.exports.windows import Window, plan_day
+from export_pipeline.exports.windows import Window
 from export_pipeline.ingest import ingest_landing
 from export_pipeline.ledger import Counts, Ledger
 from export_pipeline.settings import Settings, load, variable

@@ -28,7 +28,9 @@ from export_pipeline.exports.windows import Window
 BLOCK_BYTES = 1 << 26
 """Of a huge row group, decoded at once."""
 
-_SHARED_BYTES = 3 << 24
+_SOME_ROWS = 1 << 16
+
+_SHARED_BYTES = 1 << 25
 """Of row groups kept for other windows of a scan."""
 
 DISTINCT = ("data", "eventId")
@@ -38,6 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Flags = npt.NDArray[np.bool_]
+Longs = npt.NDArray[np.int64]
 _Group = tuple[UPath, int]
 
 
@@ -49,11 +52,7 @@ def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
     """
     begin, end = _us(windows[0].begin), _us(windows[-1].end)
     shared = _shared(scan)
-    for path in scan.files:
-        metadata, ranges = _about(path)
-        groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
-        if not groups:
-            continue
+    for path, metadata, ranges, groups in _overlapping(scan, begin, end):
         with ExitStack() as stack:
             file: pq.ParquetFile | None = None
             for group in groups:
@@ -68,6 +67,29 @@ def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
                     if keep and len(rows) == metadata.row_group(group).num_rows:
                         shared.add((path, group), rows, begin, end)
                     yield _only(rows, wanted)
+
+
+def histogram(scan: Scan, begin: datetime, length: timedelta, unit: timedelta) -> tuple[Longs, Longs]:
+    """Units since ``begin`` that hold rows of ``scan``, of those in ``length``, and how many rows.
+
+    Raises:
+        OSError, pa.ArrowException: if a file is gone, or cannot be read.
+    """
+    window = Window(begin, begin + length, None)
+    counts = np.zeros(length // unit, np.int64)
+    for path, metadata, _, groups in _overlapping(scan, _us(window.begin), _us(window.end)):
+        with _opened(scan, path, metadata) as file:
+            for batch in file.iter_batches(
+                _SOME_ROWS, groups, columns=_keys(scan, window), use_threads=False
+            ):
+                rows = pa.Table.from_batches([batch])
+                units = (instants(rows) - _us(begin))[_wanted(scan, [window], rows)] // (unit // _MICROSECOND)
+                if len(units):
+                    first = units.min()
+                    found = np.bincount(units - first)
+                    counts[first : first + len(found)] += found
+    there = np.flatnonzero(counts)
+    return there, counts[there]
 
 
 def dictionaries(kind: DataType) -> list[str]:
@@ -134,6 +156,23 @@ def _shared(scan: Scan) -> _Shared:
         return _of_scans.setdefault(scan, _Shared())
 
 
+def _overlapping(
+    scan: Scan, begin: int, end: int
+) -> Iterator[tuple[UPath, pq.FileMetaData, list[tuple[float, float]], list[int]]]:
+    """The files with rows between two instants, what is known of each, and the row groups they are in."""
+    for path in scan.files:
+        metadata, ranges = _about(path)
+        groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
+        if groups:
+            yield path, metadata, ranges, groups
+
+
+def _keys(scan: Scan, window: Window) -> list[str]:
+    """The columns that tell which rows are wanted."""
+    asked = {"timestamp", "batchSequence", *scan.parameters(), *(["eventId"] * window.by_id)}
+    return [name for name in scan.columns if name in asked]
+
+
 def _opened(scan: Scan, path: UPath, metadata: pq.FileMetaData) -> pq.ParquetFile:
     return pq.ParquetFile(
         objects.for_arrow(path),
@@ -147,9 +186,8 @@ def _decoded(
     file: pq.ParquetFile, group: int, scan: Scan, windows: Sequence[Window]
 ) -> Iterator[tuple[pa.Table, Flags]]:
     """A row group, and which of its rows are wanted: all at once, unless they are huge or none is."""
-    asked = {"timestamp", "batchSequence", *scan.parameters(), *(["eventId"] * windows[0].by_id)}
-    keys = [name for name in scan.columns if name in asked]
-    others = [name for name in scan.columns if name not in asked]
+    keys = _keys(scan, windows[0])
+    others = [name for name in scan.columns if name not in keys]
     found = file.read_row_group(group, columns=keys, use_threads=False)
     wanted = _wanted(scan, windows, found)
     if not wanted.any():

@@ -6,7 +6,7 @@ the export.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -31,17 +31,14 @@ from export_pipeline.exports.encoding import get_ready, header
 from export_pipeline.exports.executors import Cluster, spill
 from export_pipeline.exports.layout import descriptions, part_name
 from export_pipeline.exports.manifest import FileEntry, instant_text
+from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.readback import Range, digest, read_range, unlike
 from export_pipeline.exports.request import Compression, Format
 from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, spans
-from export_pipeline.exports.windows import plan_day
 from export_pipeline.gzip_member import member
 from export_pipeline.objects import AnyPath, is_remote
-
-_TASKS_A_WORKER: Mapping[Compression, int] = {"gzip": 2, "none": 1}
-"""Tasks under way at once. What is not compressed is large, and written more slowly than it is made."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,8 +59,8 @@ class Shape:
 
     @property
     def ahead(self) -> int:
-        """How many tasks are under way at once."""
-        return self.workers * _TASKS_A_WORKER[self.compression]
+        """How many tasks are under way at once: fewer of what is large, and written more slowly than made."""
+        return 2 * self.workers if self.compression == "gzip" else self.workers + 1
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from export_pipeline.exports.encoding import header
+from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.request import Compression, Filters, Format
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import encode, spans
-from export_pipeline.exports.windows import plan_day
 from export_pipeline_tests.rows import NOON, table
 
 DAY: date = NOON.date()

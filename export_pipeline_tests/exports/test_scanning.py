@@ -6,9 +6,9 @@ import pytest
 
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports.ordering import blocks
+from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.request import Filters
 from export_pipeline.exports.scanning import FileGone, Scan, reading
-from export_pipeline.exports.windows import plan_day
 from export_pipeline.store import Store
 from export_pipeline_tests.rows import NOON, row, table
 

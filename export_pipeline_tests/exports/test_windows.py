@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export_pipeline.exports import ordering, spans
+from export_pipeline.exports.planning import DayPlan, plan_day
 from export_pipeline.exports.request import Filters
 from export_pipeline.exports.scanning import Scan
-from export_pipeline.exports.windows import DayPlan, plan_day
 from export_pipeline_tests import processes
 from export_pipeline_tests.exports.encoded import DAY, at, content, laid_out
 from export_pipeline_tests.rows import row

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.readback import Range, read_range
 from export_pipeline.exports.request import Filters, Format
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import SPAN_WINDOWS, encode, spans
-from export_pipeline.exports.windows import plan_day
 from export_pipeline_tests.exports.encoded import DAY, at, laid_out
 from export_pipeline_tests.rows import row
 
