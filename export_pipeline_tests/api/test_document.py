@@ -12,7 +12,6 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from export_pipeline_tests.api.conftest import Api
 
-EXAMPLES = 25
 OPERATIONS = (
     "POST /v1/analytics/export",
     "GET /v1/analytics/export/{jobId}",
@@ -65,6 +64,7 @@ def test_every_call_is_tried(schema: schemathesis.BaseSchema) -> None:
     assert {found.ok().label for found in schema.get_all_operations()} == set(OPERATIONS)
 
 
+@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("operation", "mode"),
     [
@@ -76,7 +76,7 @@ def test_every_call_is_tried(schema: schemathesis.BaseSchema) -> None:
     ],
 )
 def test_every_answer_is_one_that_the_document_promises(
-    api: Api, schema: schemathesis.BaseSchema, operation: str, mode: GenerationMode
+    api: Api, schema: schemathesis.BaseSchema, operation: str, mode: GenerationMode, examples: int
 ) -> None:
     method, path = operation.split()
     described = schema[path][method]
@@ -84,7 +84,7 @@ def test_every_answer_is_one_that_the_document_promises(
 
     @given(case=described.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         deadline=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
