@@ -282,10 +282,12 @@ def test_a_process_killed_at_any_stage_loses_nothing_and_doubles_nothing(storm: 
     storm.send(400)
     storm.calm()
     for work, points in FAULT_POINTS.items():
-        for point in points:
-            storm.send(60)
-            if work != "ingest":
-                assert storm.finish("ingest", storm.start("ingest")) == 0, storm.failures
+        for number, point in enumerate(points):
+            # A backfill that died has many exports left to make, and an export is made each time.
+            if work in ("ingest", "maintenance") or not number:
+                storm.send(60)
+                if work != "ingest":
+                    assert storm.finish("ingest", storm.start("ingest")) == 0, storm.failures
             assert storm.finish(work, storm.start(work, point)) == -signal.SIGKILL, point
     storm.calm()
     check(storm)
