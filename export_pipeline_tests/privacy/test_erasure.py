@@ -3,7 +3,7 @@
 import json
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,14 @@ POINTS = (
     "erasure.certify",
     "erasure.certified",
 )
+IN_A_BUCKET = (
+    "ingest.stored",
+    "erasure.stored",
+    "rewrite.published",
+    "erasure.cleaning",
+    "erasure.scanned",
+)
+"""Those after which there is something in the bucket that was not there, or is gone."""
 
 
 @pytest.fixture
@@ -122,9 +130,18 @@ def _erased(row: dict[str, Any]) -> dict[str, Any]:
     return {name: of(value) for name, value in row.items()}
 
 
-@pytest.mark.backends("s3")
+@pytest.mark.parametrize(
+    ("backend", "points"),
+    [
+        ("embedded", POINTS),
+        pytest.param("s3", IN_A_BUCKET, marks=pytest.mark.system),
+        pytest.param("s3", POINTS, marks=[pytest.mark.system, pytest.mark.soak]),
+    ],
+    indirect=["backend"],
+    ids=["embedded", "s3", "s3-everywhere"],
+)
 def test_nothing_of_two_people_is_left_although_each_step_died_once_and_all_of_others_is_there(
-    there: Deployment, tmp_path: Path
+    there: Deployment, tmp_path: Path, points: Sequence[str]
 ) -> None:
     there.take_in()
     there.export()
@@ -133,7 +150,7 @@ def test_nothing_of_two_people_is_left_although_each_step_died_once_and_all_of_o
     foreseen = foresee(there.settings, there.store, there.ledger, [ADA, EVE], NOW)
     assert left(there, tmp_path / "before")
     made = request_erasures(there.ledger, [ADA, EVE], now=NOW, created_by="command")
-    for point in POINTS:
+    for point in points:
         assert die(there.settings, made[0].id, point) == -signal.SIGKILL, point
     assert die(there.settings, made[0].id, "") == 0
     assert left(there, tmp_path / "after") == []
