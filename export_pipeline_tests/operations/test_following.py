@@ -286,7 +286,7 @@ def _run(most: int, steps: int) -> None:
 
 
 def test_a_consumer_of_messages_holds_what_the_store_holds() -> None:
-    _run(6, 15)
+    _run(4, 12)
 
 
 @pytest.mark.soak
