@@ -4,7 +4,7 @@ Owns which row groups are read, which of their rows count, and which are kept fo
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -56,16 +56,17 @@ def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
         with ExitStack() as stack:
             file: pq.ParquetFile | None = None
             for group in groups:
-                if rows := shared.used((path, group), begin, end):
-                    yield _only(rows, _wanted(scan, windows, rows))
-                    continue
-                if file is None:
-                    file = stack.enter_context(_opened(scan, path, metadata))
+                found: Iterable[tuple[pa.Table, Flags]]
+                if kept := shared.get((path, group)):
+                    found = [(kept, _wanted(scan, windows, kept))]
+                else:
+                    file = file or stack.enter_context(_opened(scan, path, metadata))
+                    found = _decoded(file, group, scan, windows)
                 low, high = ranges[group]
-                keep = low < begin or high >= end
-                for rows, wanted in _decoded(file, group, scan, windows):
-                    if keep and len(rows) == metadata.row_group(group).num_rows:
-                        shared.add((path, group), rows, begin, end)
+                for rows, wanted in found:
+                    is_whole = len(rows) == metadata.row_group(group).num_rows
+                    if is_whole and (low < begin or high >= end):
+                        shared.asked((path, group), rows, _count(rows, begin, end))
                     yield _only(rows, wanted)
 
 
@@ -117,27 +118,24 @@ class _Shared:
         self._kept: OrderedDict[_Group, _Kept] = OrderedDict()
         self._bytes = 0
 
-    def used(self, group: _Group, begin: int, end: int) -> pa.Table | None:
-        """The rows of a group, if they are here, of which those from ``begin`` to ``end`` are asked for."""
+    def get(self, group: _Group) -> pa.Table | None:
+        """The rows of a group, if they are here."""
         with self._lock:
             kept = self._kept.get(group)
             if kept is None:
                 return None
             self._kept.move_to_end(group)
-        asked = _count(kept.rows, begin, end)
-        with self._lock:
-            kept.left -= asked
-            if kept.left <= 0:
-                self._drop(group)
-        return kept.rows
+            return kept.rows
 
-    def add(self, group: _Group, rows: pa.Table, begin: int, end: int) -> None:
-        """Keep the rows of a group, of which those from ``begin`` to ``end`` have been asked for."""
-        left = len(rows) - _count(rows, begin, end)
+    def asked(self, group: _Group, rows: pa.Table, count: int) -> None:
+        """Keep the rows of a group as long as some are left; ``count`` are asked for now."""
         with self._lock:
-            if left and group not in self._kept:
-                self._kept[group] = _Kept(rows, left)
+            if group not in self._kept:
+                self._kept[group] = _Kept(rows, len(rows))
                 self._bytes += rows.nbytes
+            self._kept[group].left -= count
+            if self._kept[group].left <= 0:
+                self._drop(group)
             while self._bytes > _SHARED_BYTES:
                 self._drop(next(iter(self._kept)))
 
