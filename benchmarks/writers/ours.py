@@ -57,8 +57,8 @@ def write_accounted(read_back: str, replayed: bool, **arguments: Any) -> dict[st
 
     Args:
         read_back: the file that keeps what was read back.
-        replayed: read nothing back: give the writer what the file holds, which equal bytes have, so that the
-            time without reading back is seen.
+        replayed: look at no row read back: give the writer what the file holds, which equal bytes have, so
+            that the time without reading back is seen.
     """
     kept = Path(read_back)
     results = pickle.loads(kept.read_bytes()) if replayed else {}

@@ -16,7 +16,7 @@ from export_pipeline.exports.request import (
     check_format,
 )
 from export_pipeline.exports.scheduled import changed_day, check_goes_on, first_day
-from export_pipeline.given import check_names
+from export_pipeline.given import check_names, kind, shown
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.schedules import (
     FREQUENCIES,
@@ -153,10 +153,10 @@ def _recipient(settings: Settings, ledger: Ledger, value: object) -> Recipient:
 def _choice(value: object, choices: Sequence[str], name: str) -> str:
     if isinstance(value, str) and value in choices:
         return value
-    raise InvalidRequest(f"{name} is {value!r:.80}; it must be one of {', '.join(choices)}", field=name)
+    raise InvalidRequest(f"{name} is {shown(value)}; it must be one of {', '.join(choices)}", field=name)
 
 
 def _enabled(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidRequest(f"enabled is {value!r:.80}; it must be true or false", field="enabled")
+    raise InvalidRequest(f"enabled is {kind(value)}; it must be true or false", field="enabled")

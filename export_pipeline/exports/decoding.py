@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from threading import Lock
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +24,16 @@ from export_pipeline.exports.encoding import instants
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.windows import Window
 
-BLOCK_BYTES = 1 << 26
-"""Of a huge row group, decoded at once."""
+_HUGE_BYTES = 1 << 26
+"""Of a row group, decoded at once."""
+
+_CACHED_BYTES = 1 << 25
+"""Of row groups kept for other windows, in a process."""
 
 _SOME_ROWS = 1 << 16
+"""Counted at once."""
 
-_SHARED_BYTES = 1 << 25
-"""Of row groups kept for other windows of a scan."""
-
-DISTINCT = ("data", "eventId")
+_DISTINCT = ("data", "eventId")
 """Texts that differ from row to row; the others are read as the dictionaries they are stored as."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 Flags = npt.NDArray[np.bool_]
 Longs = npt.NDArray[np.int64]
-_Group = tuple[UPath, int]
+_Group = tuple[UPath, tuple[int, int], int]
 
 
 def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
@@ -51,23 +51,24 @@ def decoded(scan: Scan, windows: Sequence[Window]) -> Iterator[pa.Table]:
         OSError, pa.ArrowException: if a file is gone, or cannot be read.
     """
     begin, end = _us(windows[0].begin), _us(windows[-1].end)
-    shared = _shared(scan)
-    for path, metadata, ranges, groups in _overlapping(scan, begin, end):
+    for file, groups in _overlapping(scan, begin, end):
         with ExitStack() as stack:
-            file: pq.ParquetFile | None = None
-            for group in groups:
+            opened: pq.ParquetFile | None = None
+            for number in groups:
+                group = file.path, file.state, number
                 found: Iterable[tuple[pa.Table, Flags]]
-                if kept := shared.get((path, group)):
-                    found = [(kept, _wanted(scan, windows, kept))]
+                if cached := _cache.get(group):
+                    found = [(cached, _wanted(scan, windows, cached))]
                 else:
-                    file = file or stack.enter_context(_opened(scan, path, metadata))
-                    found = _decoded(file, group, scan, windows)
-                low, high = ranges[group]
+                    opened = opened or stack.enter_context(_opened(scan, file))
+                    found = _decoded(opened, number, scan, windows)
+                low, high = file.ranges[number]
                 for rows, wanted in found:
-                    is_whole = len(rows) == metadata.row_group(group).num_rows
+                    is_whole = len(rows) == file.metadata.row_group(number).num_rows
                     if is_whole and (low < begin or high >= end):
-                        shared.asked((path, group), rows, _count(rows, begin, end))
-                    yield _only(rows, wanted)
+                        _cache.asked(group, rows, _count(rows, begin, end))
+                    if wanted.any():
+                        yield _only(rows, wanted)
 
 
 def histogram(scan: Scan, begin: datetime, length: timedelta, unit: timedelta) -> tuple[Longs, Longs]:
@@ -78,9 +79,9 @@ def histogram(scan: Scan, begin: datetime, length: timedelta, unit: timedelta) -
     """
     window = Window(begin, begin + length, None)
     counts = np.zeros(length // unit, np.int64)
-    for path, metadata, _, groups in _overlapping(scan, _us(window.begin), _us(window.end)):
-        with _opened(scan, path, metadata) as file:
-            for batch in file.iter_batches(
+    for file, groups in _overlapping(scan, _us(window.begin), _us(window.end)):
+        with _opened(scan, file) as opened:
+            for batch in opened.iter_batches(
                 _SOME_ROWS, groups, columns=_keys(scan, window), use_threads=False
             ):
                 rows = pa.Table.from_batches([batch])
@@ -96,73 +97,86 @@ def histogram(scan: Scan, begin: datetime, length: timedelta, unit: timedelta) -
 def dictionaries(kind: DataType) -> list[str]:
     """The columns that are read as dictionaries."""
     texts = [field.name for field in kind.incoming_fields if field.type == "string" and not field.datetime]
-    return [name for name in texts if name not in DISTINCT]
+    return [name for name in texts if name not in _DISTINCT]
 
 
 @dataclass
-class _Kept:
+class _Cached:
     """A row group, and how many of its rows have not been asked for."""
 
     rows: pa.Table
     left: int
 
 
-class _Shared:
-    """Row groups that hold rows of other windows too, until these have been asked for or there are too many.
+class _Cache:
+    """Row groups with rows of other windows too, until these have been asked for or there are too many.
 
     So a row group is decoded once, wherever windows are cut.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: OrderedDict[_Group, _Kept] = OrderedDict()
+        self._cached: OrderedDict[_Group, _Cached] = OrderedDict()
         self._bytes = 0
 
     def get(self, group: _Group) -> pa.Table | None:
         """The rows of a group, if they are here."""
         with self._lock:
-            kept = self._kept.get(group)
-            if kept is None:
+            cached = self._cached.get(group)
+            if cached is None:
                 return None
-            self._kept.move_to_end(group)
-            return kept.rows
+            self._cached.move_to_end(group)
+            return cached.rows
 
     def asked(self, group: _Group, rows: pa.Table, count: int) -> None:
         """Keep the rows of a group as long as some are left; ``count`` are asked for now."""
+        if rows.nbytes > _CACHED_BYTES // 4:
+            return
         with self._lock:
-            if group not in self._kept:
-                self._kept[group] = _Kept(rows, len(rows))
+            if group not in self._cached:
+                self._cached[group] = _Cached(rows, len(rows))
                 self._bytes += rows.nbytes
-            self._kept[group].left -= count
-            if self._kept[group].left <= 0:
+            self._cached[group].left -= count
+            if self._cached[group].left <= 0:
                 self._drop(group)
-            while self._bytes > _SHARED_BYTES:
-                self._drop(next(iter(self._kept)))
+            while self._bytes > _CACHED_BYTES:
+                self._drop(next(iter(self._cached)))
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._cached.clear()
+            self._bytes = 0
 
     def _drop(self, group: _Group) -> None:
-        if kept := self._kept.pop(group, None):
-            self._bytes -= kept.rows.nbytes
+        self._bytes -= self._cached.pop(group).rows.nbytes
 
 
-_of_scans: WeakKeyDictionary[Scan, _Shared] = WeakKeyDictionary()
-_lock = Lock()
+_cache = _Cache()
 
 
-def _shared(scan: Scan) -> _Shared:
-    """What the windows of a scan share for as long as it is there."""
-    with _lock:
-        return _of_scans.setdefault(scan, _Shared())
+def let_go() -> None:
+    """Let go of the rows that were kept for other windows."""
+    _cache.clear()
 
 
-def _overlapping(
-    scan: Scan, begin: int, end: int
-) -> Iterator[tuple[UPath, pq.FileMetaData, list[tuple[float, float]], list[int]]]:
-    """The files with rows between two instants, what is known of each, and the row groups they are in."""
+@dataclass(frozen=True)
+class _File:
+    """A store file as it is now, what is known of it, and between which instants each group lies."""
+
+    path: UPath
+    state: tuple[int, int]
+    metadata: pq.FileMetaData
+    ranges: list[tuple[float, float]]
+
+
+def _overlapping(scan: Scan, begin: int, end: int) -> Iterator[tuple[_File, list[int]]]:
+    """The files with rows between two instants, and the row groups they are in."""
     for path in scan.files:
-        metadata, ranges = _about(path)
-        groups = [number for number, (low, high) in enumerate(ranges) if low < end and high >= begin]
+        file = _file(path)
+        groups = [number for number, (low, high) in enumerate(file.ranges) if low < end and high >= begin]
         if groups:
-            yield path, metadata, ranges, groups
+            yield file, groups
 
 
 def _keys(scan: Scan, window: Window) -> list[str]:
@@ -171,12 +185,12 @@ def _keys(scan: Scan, window: Window) -> list[str]:
     return [name for name in scan.columns if name in asked]
 
 
-def _opened(scan: Scan, path: UPath, metadata: pq.FileMetaData) -> pq.ParquetFile:
+def _opened(scan: Scan, file: _File) -> pq.ParquetFile:
     return pq.ParquetFile(
-        objects.for_arrow(path),
-        metadata=metadata,
+        objects.for_arrow(file.path),
+        metadata=file.metadata,
         read_dictionary=[name for name in dictionaries(DATA_TYPES[scan.data_type]) if name in scan.columns],
-        pre_buffer=objects.is_remote(path),  # one request for the columns of a group
+        pre_buffer=objects.is_remote(file.path),  # one request for the columns of a group
     )
 
 
@@ -191,7 +205,7 @@ def _decoded(
     if not wanted.any():
         return
     stored = file.metadata.row_group(group)
-    rows = max(1, stored.num_rows * BLOCK_BYTES // max(BLOCK_BYTES, stored.total_byte_size))
+    rows = max(1, stored.num_rows * _HUGE_BYTES // max(_HUGE_BYTES, stored.total_byte_size))
     start = 0
     for batch in file.iter_batches(rows, [group], columns=others, use_threads=False):
         piece = found.slice(start, len(batch))
@@ -201,19 +215,19 @@ def _decoded(
         start += len(batch)
 
 
-def _about(path: UPath) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
-    """The metadata of a file, read once, and between which instants the rows of its groups lie."""
+def _file(path: UPath) -> _File:
     if objects.is_remote(path):
-        return _stored(path, 0, 0)  # the name of a store file is never given to another
-    state = path.stat()
-    return _stored(path, state.st_size, state.st_mtime_ns)
+        return _stored(path, (0, 0))  # the name of an object is never given to another
+    found = path.stat()
+    return _stored(path, (found.st_size, found.st_mtime_ns))
 
 
 @lru_cache(maxsize=4096)
-def _stored(path: UPath, size: int, changed: int) -> tuple[pq.FileMetaData, list[tuple[float, float]]]:
+def _stored(path: UPath, state: tuple[int, int]) -> _File:
     metadata = pq.read_metadata(objects.for_arrow(path))
     place = metadata.schema.names.index("timestamp")
-    return metadata, [_range(metadata.row_group(n).column(place)) for n in range(metadata.num_row_groups)]
+    ranges = [_range(metadata.row_group(n).column(place)) for n in range(metadata.num_row_groups)]
+    return _File(path, state, metadata, ranges)
 
 
 def _range(column: pq.ColumnChunkMetaData) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from export_pipeline.days import check_range, parse_day
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.cursors import Since, parse_since
-from export_pipeline.given import check_names, kind
+from export_pipeline.given import check_names, kind, shown
 from export_pipeline.settings import Settings
 
 Format = Literal["jsonl", "csv"]
@@ -134,19 +134,18 @@ def check_filters(value: object, data_types: tuple[str, ...]) -> Filters:
     """``value`` as filters for these data types; anything else is ``InvalidRequest`` naming the field."""
     if not isinstance(value, Mapping):
         raise InvalidRequest(
-            f"filters is {_shown(value)}; it must be an object with any of {_listed(_FILTERS)}",
+            f"filters is {kind(value)}; it must be an object with any of {_listed(_FILTERS)}",
             field="filters",
         )
     check_names(map(str, value), _FILTERS, prefix="filters.", whole="filters")
     content, users, events = (
-        _texts(value[name], f"filters.{name}", secret=name == "userIds") if name in value else ()
-        for name in _FILTERS
+        _texts(value[name], f"filters.{name}") if name in value else () for name in _FILTERS
     )
     known = tuple(dict.fromkeys(event for name in data_types for event in DATA_TYPES[name].event))
     for event in events:
         if event not in known:
             raise InvalidRequest(
-                f"filters.eventTypes holds {_shown(event)}; for dataTypes {_listed(data_types)} "
+                f"filters.eventTypes holds {shown(event)}; for dataTypes {_listed(data_types)} "
                 f"it must be one of {_listed(known)}",
                 field="filters.eventTypes",
             )
@@ -157,21 +156,21 @@ def _choice(value: object, choices: tuple[str, ...], field_name: str) -> str:
     if isinstance(value, str) and value in choices:
         return value
     raise InvalidRequest(
-        f"{field_name} is {_shown(value)}; it must be one of {_listed(choices)}", field=field_name
+        f"{field_name} is {shown(value)}; it must be one of {_listed(choices)}", field=field_name
     )
 
 
-def _texts(value: object, name: str, *, secret: bool = False) -> tuple[str, ...]:
+def _texts(value: object, name: str) -> tuple[str, ...]:
     right = "it must be a list of one or more different non-empty strings"
     if not isinstance(value, list | tuple):
-        shown = kind(value) if secret else _shown(value)
-        raise InvalidRequest(f"{name} is {shown}; {right}", field=name)
+        raise InvalidRequest(f"{name} is {kind(value)}; {right}", field=name)
     if not value:
         raise InvalidRequest(f"{name} is an empty list; {right}", field=name)
     for position, item in enumerate(value):
         if not isinstance(item, str) or not item:
-            shown = kind(item) if secret else _shown(item)
-            raise InvalidRequest(f"{name}[{position}] is {shown}; it must be a non-empty string", field=name)
+            raise InvalidRequest(
+                f"{name}[{position}] is {kind(item)}; it must be a non-empty string", field=name
+            )
         if not _encodable(item):
             raise InvalidRequest(
                 f"{name}[{position}] holds half a surrogate pair; it must be Unicode text", field=name
@@ -179,8 +178,7 @@ def _texts(value: object, name: str, *, secret: bool = False) -> tuple[str, ...]
     if len(set(value)) < len(value):
         first_of = {item: place for place, item in reversed(list(enumerate(value)))}
         position = next(place for place, item in enumerate(value) if first_of[item] != place)
-        shown = "a value" if secret else _shown(value[position])
-        raise InvalidRequest(f"{name}[{position}] repeats {shown}; {right}", field=name)
+        raise InvalidRequest(f"{name}[{position}] repeats a value; {right}", field=name)
     return tuple(value)
 
 
@@ -190,11 +188,6 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _listed(names: tuple[str, ...]) -> str:

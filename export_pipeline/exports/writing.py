@@ -27,6 +27,7 @@ from export_pipeline.exports.assembly import (
     taken_over,
     where_it_lies,
 )
+from export_pipeline.exports.decoding import let_go
 from export_pipeline.exports.encoding import get_ready, header
 from export_pipeline.exports.executors import Cluster, spill
 from export_pipeline.exports.layout import descriptions, part_name
@@ -94,6 +95,7 @@ def write_data_type(
     days = list(days)
     copied = _are_copied(folder, days, shape)
     with ExitStack() as stack:
+        stack.callback(let_go)
         parts = stack.enter_context(closing(_Parts(folder, data_type, shape, executor, copied)))
         # Closed here, not when they are collected: the traceback of an error keeps them.
         tasks = stack.enter_context(closing(_tasks(days, shape, executor)))
@@ -248,9 +250,8 @@ class _Parts:
         if not self._composed:
             self._file = self._open.enter_context(objects.writing(self._part.path, absent=True))
         start = header(self._data_type, shape.format)
-        if start and shape.compression == "gzip":
-            start = member(start)
-        self._append(start)
+        if start:
+            self._append(member(start) if shape.compression == "gzip" else start)
 
     def _append(self, content: bytes | pa.Buffer | Extent) -> None:
         if self._composed or isinstance(content, Extent):
@@ -281,7 +282,7 @@ class _Parts:
         part.first_us = window.first_us if part.first_us is None else part.first_us
         part.last_us = window.last_us
         if isinstance(window, KeptWindow) and not self._copied:
-            # These bytes have been read; that they are the same on disk is found by the part's hash.
+            # These bytes have been read; that they are the same on disk is seen when they are written.
             self._found(window.found)
         else:
             self._read_back()
@@ -392,7 +393,11 @@ class _Abandoned(Exception):
 
 
 def _hash(part: _Part, written: pa.Buffer, offset: int) -> None:
-    """Hash what was written to a part, as it is read from there; an object can be read once it is whole."""
+    """Hash what was written to a part, as it is read from there; an object can be read once it is whole.
+
+    Raises:
+        DamagedData: if it is not what was written.
+    """
     if is_remote(part.path):
         part.sha256.update(written)
         return

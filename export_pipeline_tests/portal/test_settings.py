@@ -276,6 +276,7 @@ def test_a_feed_to_a_new_address_makes_its_webhook_and_shows_the_secret(inside: 
 def test_what_is_wrong_with_a_feed_is_told_at_its_field(
     inside: Portal, field: str, more: dict[str, Any]
 ) -> None:
+    inside.ledger.webhooks.create(HOOK, [EXPORT_READY], "", utc_now())
     before = inside.ledger.schedules.list()[2]
     answer = schedule(inside, **more)
     assert answer.status_code == 422
