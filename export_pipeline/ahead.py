@@ -1,11 +1,13 @@
-"""Making the next item while the last one is used."""
+"""Making the next items while the last one is used."""
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -25,3 +27,25 @@ def ahead(items: Iterable[T]) -> Iterator[Iterator[T]]:
 
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as executor:
         yield following()
+
+
+def in_order(
+    submit: Callable[[Callable[[T], R], T], Future[R]],
+    function: Callable[[T], R],
+    items: Iterable[T],
+    ahead: int,
+) -> Generator[R, None, None]:
+    """The results of ``function`` in the order of ``items``, at most ``ahead`` of them under way.
+
+    When it is closed, those that cannot be cancelled any more have ended.
+    """
+    pending: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            pending.append(submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        wait([future for future in pending if not future.cancel()])

@@ -27,6 +27,17 @@ def kind(value: object) -> str:
     return _KINDS.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
+def one_of(value: object, names: Sequence[str], field: str) -> str:
+    """``value``, which must be one of ``names``.
+
+    Raises:
+        InvalidRequest: naming ``field``.
+    """
+    if isinstance(value, str) and value in names:
+        return value
+    raise InvalidRequest(f"{field} is {shown(value)}; it must be one of {', '.join(names)}", field=field)
+
+
 def check_names(
     given: Iterable[str],
     known: Sequence[str],

@@ -6,7 +6,7 @@ from typing import Any
 
 from export_pipeline.delivery.addresses import destination
 from export_pipeline.errors import InvalidRequest
-from export_pipeline.given import check_names, shown
+from export_pipeline.given import check_names, one_of, shown
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.posting import EVENTS
 from export_pipeline.ledger.webhooks import STATUSES, Webhook
@@ -91,8 +91,4 @@ def _description(_: Settings, value: object) -> str:
 
 
 def _status(_: Settings, value: object) -> str:
-    if not isinstance(value, str) or value not in STATUSES:
-        raise InvalidRequest(
-            f"status is {shown(value)}; it must be one of {', '.join(STATUSES)}", field="status"
-        )
-    return value
+    return one_of(value, STATUSES, "status")

@@ -24,6 +24,7 @@ RECIPIENT = "[recipient]"
 """What stands for the recipient's address wherever a server's answer is kept."""
 
 _ADDRESS = re.compile(MAIL_PATTERN, re.ASCII)
+_NO_SERVER = "EXPORT_PIPELINE_SMTP_HOST names no mail server"
 
 
 def check_address(address: object, field: str) -> str:
@@ -52,7 +53,7 @@ def check_server(settings: Settings, field: str) -> None:
     """
     if not settings.smtp_host:
         raise InvalidRequest(
-            f"{field} cannot be written to: EXPORT_PIPELINE_SMTP_HOST names no mail server. Deliver to a "
+            f"{field} cannot be written to: {_NO_SERVER}. Deliver to a "
             "webhook, or have whoever runs this deployment name a server",
             field=field,
         )
@@ -95,7 +96,7 @@ def send(
         return Answer(code, text, shown, round((time.perf_counter() - began) * 1000))
 
     if not settings.smtp_host:
-        return answer(None, "", "not sent: EXPORT_PIPELINE_SMTP_HOST names no mail server")
+        return answer(None, "", f"not sent: {_NO_SERVER}")
     watch = _Watch(connect_seconds + answer_seconds)
     try:
         server = _connected(settings, context or ssl.create_default_context(), connect_seconds, watch)

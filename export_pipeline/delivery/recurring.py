@@ -16,7 +16,7 @@ from export_pipeline.exports.request import (
     check_format,
 )
 from export_pipeline.exports.scheduled import changed_day, check_goes_on, first_day
-from export_pipeline.given import check_names, kind, shown
+from export_pipeline.given import check_names, kind, one_of
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.schedules import (
     FREQUENCIES,
@@ -104,11 +104,11 @@ def _wanted(
     if "filters" not in values and before:
         filters = Filters(filters.content_ids, tuple(user_ids), filters.event_types)
         user_count = kept["userCount"]
-    frequency = _choice(values.get("frequency", before and before.frequency), FREQUENCIES, "frequency")
+    frequency = one_of(values.get("frequency", before and before.frequency), FREQUENCIES, "frequency")
     next_day = changed_day(before, frequency) if before else first_day(frequency, now)
     return Wanted(
         frequency,
-        _choice(values.get("mode", before.mode if before else FULL), MODES, "mode"),
+        one_of(values.get("mode", before.mode if before else FULL), MODES, "mode"),
         {
             "dataTypes": list(data_types),
             "format": check_format(values.get("format", asked["format"])),
@@ -148,12 +148,6 @@ def _recipient(settings: Settings, ledger: Ledger, value: object) -> Recipient:
     except NotFound as error:
         raise InvalidRequest(f"{field}: {error.message}", field=field) from None
     return Recipient(webhook_id=who)
-
-
-def _choice(value: object, choices: Sequence[str], name: str) -> str:
-    if isinstance(value, str) and value in choices:
-        return value
-    raise InvalidRequest(f"{name} is {shown(value)}; it must be one of {', '.join(choices)}", field=name)
 
 
 def _enabled(value: object) -> bool:

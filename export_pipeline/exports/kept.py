@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from export_pipeline.ahead import in_order
 from export_pipeline.exports.editing import Edit, Lines, edited
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.exports.readback import row_blocks
 from export_pipeline.exports.request import Filters
 from export_pipeline.exports.scanning import LineScan
-from export_pipeline.exports.writing import in_order
 
 _DAY_US = 86_400_000_000
 _SCHEMA = pa.schema(

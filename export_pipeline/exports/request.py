@@ -12,7 +12,7 @@ from export_pipeline.days import check_range, parse_day
 from export_pipeline.errors import InvalidRequest
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports.cursors import Since, parse_since
-from export_pipeline.given import check_names, kind, shown
+from export_pipeline.given import check_names, kind, one_of, shown
 from export_pipeline.settings import Settings
 
 Format = Literal["jsonl", "csv"]
@@ -114,19 +114,19 @@ def _check_covered(data_types: tuple[str, ...], since: Since) -> None:
 
 def check_format(value: object) -> Format:
     """``value`` as a format; anything else is ``InvalidRequest`` naming ``format``."""
-    return cast(Format, _choice(value, FORMATS, "format"))
+    return cast(Format, one_of(value, FORMATS, "format"))
 
 
 def check_compression(value: object) -> Compression:
     """``value`` as a compression; anything else is ``InvalidRequest`` naming ``compression``."""
-    return cast(Compression, _choice(value, COMPRESSIONS, "compression"))
+    return cast(Compression, one_of(value, COMPRESSIONS, "compression"))
 
 
 def check_data_types(value: object) -> tuple[str, ...]:
     """``value`` as data types in the order asked; anything else is ``InvalidRequest``."""
     names = _texts(value, "dataTypes")
     for name in names:
-        _choice(name, tuple(DATA_TYPES), "dataTypes")
+        one_of(name, tuple(DATA_TYPES), "dataTypes")
     return names
 
 
@@ -150,14 +150,6 @@ def check_filters(value: object, data_types: tuple[str, ...]) -> Filters:
                 field="filters.eventTypes",
             )
     return Filters(content, users, events)
-
-
-def _choice(value: object, choices: tuple[str, ...], field_name: str) -> str:
-    if isinstance(value, str) and value in choices:
-        return value
-    raise InvalidRequest(
-        f"{field_name} is {shown(value)}; it must be one of {_listed(choices)}", field=field_name
-    )
 
 
 def _texts(value: object, name: str) -> tuple[str, ...]:

@@ -5,17 +5,16 @@ the export.
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TypeVar
 
 import pyarrow as pa
 
 from export_pipeline import composing, objects
+from export_pipeline.ahead import in_order
 from export_pipeline.composing import Begun, Extent
 from export_pipeline.errors import DamagedData, TransientError
 from export_pipeline.exports.assembly import (
@@ -40,9 +39,6 @@ from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, spans
 from export_pipeline.gzip_member import member
 from export_pipeline.objects import AnyPath, is_remote
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 Progress = Callable[[int], None]
 """Told the number of rows just written."""
@@ -180,28 +176,6 @@ def _left_there(task_and_place: tuple[Task, Begun]) -> Sequence[EncodedWindow]:
     except FileNotFoundError:
         raise TransientError("nobody waits for what a worker made any more") from None
     return placed
-
-
-def in_order(
-    submit: Callable[[Callable[[T], R], T], Future[R]],
-    function: Callable[[T], R],
-    items: Iterable[T],
-    ahead: int,
-) -> Generator[R, None, None]:
-    """The results of ``function`` in the order of ``items``, at most ``ahead`` of them under way.
-
-    When it is closed, those that cannot be cancelled any more have ended.
-    """
-    pending: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            pending.append(submit(function, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        wait([future for future in pending if not future.cancel()])
 
 
 @dataclass

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Table, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from export_pipeline.errors import InvalidRequest
-from export_pipeline.given import shown
+from export_pipeline.given import one_of, shown
 
 MOST_LISTED = 100
 
@@ -47,10 +47,8 @@ def check_status(status: str | None, states: Sequence[str]) -> None:
     Raises:
         InvalidRequest: naming ``status``.
     """
-    if status is not None and status not in states:
-        raise InvalidRequest(
-            f"status is {shown(status)}; it must be one of {', '.join(states)}", field="status"
-        )
+    if status is not None:
+        one_of(status, states, "status")
 
 
 def _number(cursor: str) -> int:

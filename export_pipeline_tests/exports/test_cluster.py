@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from export_pipeline import buckets, composing, objects
+from export_pipeline.ahead import in_order
 from export_pipeline.errors import InvalidSetting, TransientError
 from export_pipeline.exports import export_day, export_days
 from export_pipeline.exports.executors import Cluster, makers
 from export_pipeline.exports.verification import export_problems
-from export_pipeline.exports.writing import in_order
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.erasures import COMPLETE
 from export_pipeline.objects import files_below
