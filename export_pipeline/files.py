@@ -22,6 +22,20 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def settle(path: Path, end: int) -> None:
+    """Have the disk take what was written to a file, and the system forget what it holds before ``end``.
+
+    So memory holds some of a large file, and its end waits for little.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, end, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
     """A new directory under ``parent``, removed with all it holds when the block ends."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.events.catalogue import DATA_TYPES
-from export_pipeline.exports import ExportRequest, write_export
+from export_pipeline.exports import ExportRequest, write_export, writing
 from export_pipeline.exports.encoding import get_ready
 from export_pipeline.exports.planning import plan_day
 from export_pipeline.exports.request import Filters, Format
@@ -23,7 +23,14 @@ from export_pipeline.settings import Settings, load, variable
 from export_pipeline.store import Store
 from export_pipeline_tests.exports.encoded import laid_out
 from export_pipeline_tests.rows import NOON, row, table
-from export_pipeline_tests.work import CAN_COUNT_READING, Here, counted_reading, counted_steps
+from export_pipeline_tests.work import (
+    CAN_COUNT_READING,
+    Here,
+    can_forget,
+    counted_reading,
+    counted_steps,
+    held_bytes,
+)
 
 FEW, MANY = 1_000, 9_000
 RUNS = (FEW, FEW, MANY, FEW, MANY)
@@ -160,6 +167,20 @@ def test_a_row_group_is_read_once_wherever_windows_are_cut(tmp_path: Path, forma
     with counted_reading() as encoding:
         assert sum(window.rows for task in tasks for window in encode(task)) == 4_000
     assert encoding.bytes < 1.2 * size
+
+
+@formats
+def test_the_system_holds_some_of_a_large_file_in_memory(
+    tmp_path: Path, format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_forget(tmp_path):
+        pytest.skip("files of this system are in memory")
+    monkeypatch.setattr(writing, "_SETTLED_BYTES", 1 << 20)
+    settings = deployment(tmp_path / "home", 8_000, window_rows=400, wide=600)
+    exported(settings, format, tmp_path / "out", Here())
+    (part,) = (tmp_path / "out" / "events").glob("part-*")
+    assert part.stat().st_size > 5 << 20
+    assert held_bytes(part) < 3 << 20
 
 
 def test_python_does_nothing_for_each_line_that_lands(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""Counting work instead of time: what Python does, and the bytes a process reads.
+"""Counting work instead of time: what Python does, the bytes a process reads, and those the system holds.
 
 A count is the same on a busy machine; it grows with rows only where something is done for each of them.
 """
 
+import ctypes
+import mmap
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -63,6 +66,30 @@ def counted_reading() -> Iterator[Work]:
 
 def _read_bytes() -> int:
     return int(_IO.read_text().split("rchar:")[1].split()[0])
+
+
+def held_bytes(path: Path) -> int:
+    """How much of a file the system holds in memory."""
+    size = path.stat().st_size
+    pages = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
+        address = ctypes.addressof(begin := ctypes.c_char.from_buffer(mapped))
+        failed = ctypes.CDLL(None).mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), pages)
+        del begin
+    assert not failed
+    return sum(page & 1 for page in pages) * mmap.PAGESIZE
+
+
+def can_forget(folder: Path) -> bool:
+    """Whether files in ``folder`` lie on a disk, so that the system needs not hold them."""
+    if sys.platform != "linux":
+        return False
+    path = folder / "probe"
+    path.write_bytes(bytes(mmap.PAGESIZE))
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return held_bytes(path) == 0
 
 
 class Here(Executor):

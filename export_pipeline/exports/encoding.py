@@ -240,7 +240,7 @@ class _Cells:
         begin, width, content = _where(objects)
         self._starts, self._ends = np.empty((2, rows), np.int64)
         self.simple = np.empty(rows, np.bool_)
-        longest = (pc.sum(pc.binary_length(objects)).as_py() or 0) + rows * (len(names_at) + 1)
+        longest = 2 * (pc.sum(pc.binary_length(objects)).as_py() or 0) + rows * (2 * len(names_at) + 4)
         self._memory = np.empty(longest, np.uint8)
         self._address = self._memory.ctypes.data
         _joining().join_cells(

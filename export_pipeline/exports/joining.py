@@ -20,6 +20,7 @@ from export_pipeline.exports.compiled import (
     poke_octet,
     poke_short,
     poke_word,
+    zeros_below,
 )
 
 Longs = npt.NDArray[np.int64]
@@ -40,13 +41,18 @@ LONGEST_INSTANT = len("2026-11-20T12:00:00.000Z")
 _EACH = 0x0101010101010101
 _QUOTES, _BACKSLASHES, _COMMAS, _BLANKS = (np.uint64(ord(each) * _EACH) for each in '"\\, ')
 _ONES, _HIGHS, _NONE = np.uint64(_EACH), np.uint64(0x80 * _EACH), np.uint64(0)
+_LOWEST, _TO_CLOSING = np.uint64(1), ord("}") - ord("{")
 _FORMULA = np.isin(np.arange(256), list(b"=+-@\t\r"))
 _NEEDS_QUOTES = np.isin(np.arange(256), list(b',"\r\n'))
 _SHORT_ESCAPES = np.zeros(256, np.uint8)
 _SHORT_ESCAPES[list(b'"\\\b\f\n\r\t')] = list(b'"\\bfnrt')
+_UNESCAPED = np.zeros(256, np.uint8)
+_UNESCAPED[list(b'"\\bfnrt')] = list(b'"\\\b\f\n\r\t')
 _UNICODE_ESCAPE, _NULL = np.frombuffer(b"\\u00null", np.uint32)
+_QUOTE_BRACE, _BRACE_QUOTE = np.frombuffer(b'"{}"', np.uint16)
 _HEXADECIMAL = np.frombuffer(b"0123456789ABCDEF", np.uint8)
 _EXACT_DIGITS, _FEW_ZEROS = 15, 3
+_DEEPEST, _MOST_OTHERS = 60, 16
 
 _DAY = 86_400_000
 _THOUSAND, _SIXTY = np.uint32(1000), np.uint32(60)
@@ -121,7 +127,7 @@ def join(
                 elif kind == ESCAPED:
                     to = _escaped(to, source, length)
                 else:
-                    to = _cell(to, source, length)
+                    to = _cell(to, source, length, False)
             column += _KNOWN_BYTES
         to = _copied(to, literals + literals_at[pieces], literals_at[pieces + 1] - literals_at[pieces])
         row += 1
@@ -133,18 +139,18 @@ def join_cells(
     rows: int, starts: int, width: int, texts: int, names: int, names_at: Longs, to: int,
     cell_starts: Longs, cell_ends: Longs, simple: Flags,
 ) -> int:  # fmt: skip
-    """Write the cells of objects, one a name and one of other keys, which stays empty.
+    """Write the cells of objects: one a name, and one of all other keys.
 
     Args:
         starts: the address of where in ``texts`` each object begins, and the last one ends, each of ``width``
             bytes.
         names: the address of the names, each followed by a quote and a colon.
-        to: the address of the first cell; there is room for as many bytes as the objects have, and two more
-            for each row and name.
+        to: the address of the first cell; there is room for twice as many bytes as the objects have, and four
+            more for each row and two for each name of it.
         cell_starts: set to where the cells of each row begin, counted from ``to``.
         cell_ends: set to where they end.
-        simple: set to whether a row is written: it holds only those names, each once, and only numbers that
-            any writer writes alike, texts without escapes, true, false and null.
+        simple: set to whether a row is written: each key is there once, and all numbers and escapes are such
+            as any writer writes alike.
 
     Returns:
         The address after the last cell.
@@ -152,19 +158,22 @@ def join_cells(
     fields = len(names_at) - 1
     first = to
     row_of = np.full(fields, -1, np.int64)
+    following = np.zeros(fields + 1, np.int64)
     value_starts, value_ends = np.zeros(fields, np.int64), np.zeros(fields, np.int64)
+    others = np.zeros((3, _MOST_OTHERS), np.int64)
     for row in range(rows):
         source, end = texts + _long(starts, width, row), texts + _long(starts, width, row + 1)
-        simple[row] = _read(source, end, names, names_at, row, row_of, value_starts, value_ends)
+        count = _read(source, end, names, names_at, row, row_of, following, value_starts, value_ends, others)
+        simple[row] = count >= 0
         cell_starts[row] = to - first
         if simple[row]:
             for field in range(fields):
                 if row_of[field] == row:
-                    source, length = value_starts[field], value_ends[field] - value_starts[field]
-                    is_text = length > 0 and peek_octet(source) == ord('"')
-                    to = _cell(to, source + 1, length - 2) if is_text else _copied(to, source, length)
+                    to = _value_cell(to, value_starts[field], value_ends[field] - value_starts[field])
                 poke_octet(to, ord(","))
                 to += 1
+            if count > 0:
+                to = _others_cell(to, others, count)
         cell_ends[row] = to - first
     return to
 
@@ -281,30 +290,52 @@ def _escaped(to, source, length):
 
 
 @compiled
-def _cell(to, source, length):
-    """A text as a cell: a formula is defused, an empty text is told from null, quotes where needed."""
-    if length > 0 and not _FORMULA[peek_octet(source)] and _is_clean(source, source + length, True):
+def _cell(to, source, length, escaped):
+    """A text as a cell: a formula is defused, an empty text is told from null, quotes where needed.
+
+    ``escaped``: the text has JSON's escapes, of which the cell has none.
+    """
+    end = source + length
+    if length > 0 and not _FORMULA[peek_octet(source)] and _is_clean(source, end, True):
         return _copied(to, source, length)
     quoted = length == 0
-    for at in range(source, source + length):
-        quoted |= _NEEDS_QUOTES[peek_octet(at)]
+    at = source
+    while at < end:
+        octet, at = _character(at, escaped)
+        quoted |= _NEEDS_QUOTES[octet]
     if quoted:
         poke_octet(to, ord('"'))
         to += 1
-    if length > 0 and _FORMULA[peek_octet(source)]:
+    if length > 0 and _FORMULA[_character(source, escaped)[0]]:
         poke_octet(to, ord("'"))
         to += 1
-    for at in range(source, source + length):
-        octet = peek_octet(at)
+    to = _doubled(to, source, end, escaped)
+    if quoted:
+        poke_octet(to, ord('"'))
+        to += 1
+    return to
+
+
+@compiled
+def _doubled(to, at, end, escaped):
+    """A text, in which quotes are doubled."""
+    while at < end:
+        octet, at = _character(at, escaped)
         if octet == ord('"'):
             poke_octet(to, octet)
             to += 1
         poke_octet(to, octet)
         to += 1
-    if quoted:
-        poke_octet(to, ord('"'))
-        to += 1
     return to
+
+
+@compiled
+def _character(at, escaped):
+    """The byte of a text that stands at ``at``, or is escaped there, and the address after it."""
+    octet = peek_octet(at)
+    if escaped and octet == ord("\\"):
+        return _UNESCAPED[peek_octet(at + 1)], at + 2
+    return octet, at + 1
 
 
 @compiled
@@ -346,53 +377,155 @@ def _clock(to, milliseconds):
 
 
 @compiled
-def _read(at, end, names, names_at, row, row_of, value_starts, value_ends):
-    """Find the values of an object's names; whether it is a simple one. Of null nothing is kept."""
+def _value_cell(to, source, length):
+    """A value of JSON as a cell; of null nothing is there."""
+    first = peek_octet(source) if length > 0 else np.uint8(0)
+    if first == ord('"'):
+        return _cell(to, source + 1, length - 2, True)
+    return _cell(to, source, length, False) if _is_opening(first) else _copied(to, source, length)
+
+
+@compiled
+def _others_cell(to, others, count):
+    """An object of other keys and their values as a cell."""
+    poke_short(to, _QUOTE_BRACE)
+    to += 2
+    for other in range(count):
+        if other > 0:
+            poke_octet(to, ord(","))
+            to += 1
+        to = _doubled(to, others[0, other], others[2, other], False)
+    poke_short(to, _BRACE_QUOTE)
+    return to + 2
+
+
+@compiled
+def _read(at, end, names, names_at, row, row_of, following, value_starts, value_ends, others):
+    """Find the values of an object's names, and its other keys: how many these are; -1 if it is not simple.
+
+    Args:
+        row_of: set to ``row`` for each name that is there.
+        following: which name came last after none, and after each: it is looked for first.
+        value_starts: set to where the value of each name begins, and ``value_ends`` to where it ends; of null
+            nothing is kept.
+        others: set to where each other key begins and ends, and its value ends.
+    """
     fields = len(names_at) - 1
     if end - at < 2 or peek_octet(at) != ord("{"):
-        return False
+        return -1
     at += 1
     if peek_octet(at) == ord("}"):
-        return at + 1 == end
-    expected = 0
+        return 0 if at + 1 == end else -1
+    before, count = 0, 0
     while True:
         if at >= end or peek_octet(at) != ord('"'):
-            return False
-        at += 1
-        field = -1
-        for tried in range(fields):
-            candidate = expected + tried
-            if candidate >= fields:
-                candidate -= fields
+            return -1
+        key, field = at, -1
+        for tried in range(-1, fields):
+            candidate = following[before] if tried < 0 else tried
             length = names_at[candidate + 1] - names_at[candidate]
-            if at + length < end and _same(at, names + names_at[candidate], length):
+            if at + length < end and _same(at + 1, names + names_at[candidate], length):
                 field = candidate
-                at += length
+                at += 1 + length
                 break
-        if field < 0 or row_of[field] == row:
-            return False
-        first = peek_octet(at)
-        begin = at
-        if first == ord('"'):
-            at = _after_text(at + 1, end)
-        elif first == ord("t") or first == ord("n"):
-            at += 4
-        elif first == ord("f"):
-            at += 5
-        else:
-            at = _after_number(at, end)
+        if field < 0:
+            at = _after_key(at, end)
+            if at < 0 or count == _MOST_OTHERS or _is_among(others, count, key, at):
+                return -1
+        elif row_of[field] == row:
+            return -1
+        begin, first = at, peek_octet(at)
+        at = _after_nested(at, end) if _is_opening(first) else _after_scalar(at, end)
         if at < 0 or at >= end:
-            return False
-        row_of[field] = row
-        value_starts[field] = begin
-        value_ends[field] = begin if first == ord("n") else at
-        expected = field + 1
+            return -1
+        if field < 0:
+            others[0, count], others[1, count], others[2, count] = key, begin, at
+            count += 1
+        else:
+            row_of[field] = row
+            value_starts[field] = begin
+            value_ends[field] = begin if first == ord("n") else at
+            following[before] = field
+            before = field + 1
         ending = peek_octet(at)
         at += 1
         if ending == ord("}"):
-            return at == end
+            return count if at == end else -1
         if ending != ord(","):
-            return False
+            return -1
+
+
+@compiled
+def _is_among(others, count, key, end):
+    for other in range(count):
+        if others[1, other] - others[0, other] == end - key and _same(key, others[0, other], end - key):
+            return True
+    return False
+
+
+@compiled
+def _after_key(at, end):
+    """The address after a key and its colon; else -1."""
+    if at >= end or peek_octet(at) != ord('"'):
+        return -1
+    at = _after_text(at + 1, end)
+    return at + 1 if 0 <= at < end and peek_octet(at) == ord(":") else -1
+
+
+@compiled
+def _is_opening(octet):
+    return octet == ord("{") or octet == ord("[")
+
+
+@compiled
+def _after_nested(at, end):
+    """The address after an object or array; -1 if it is not one that any writer writes alike."""
+    inside, depth = np.uint64(0), 0
+    while at < end:
+        opening = peek_octet(at)
+        if _is_opening(opening):
+            if depth == _DEEPEST or at + 1 >= end:
+                return -1
+            depth += 1
+            inside = inside << _LOWEST | np.uint64(opening == ord("{"))
+            at += 1
+            if peek_octet(at) != opening + _TO_CLOSING:
+                at = _after_key(at, end) if opening == ord("{") else at
+                if at < 0:
+                    return -1
+                continue
+        else:
+            at = _after_scalar(at, end)
+            if at < 0:
+                return -1
+        while depth > 0:
+            if at >= end:
+                return -1
+            is_object = inside & _LOWEST != _NONE
+            ending = peek_octet(at)
+            at += 1
+            if ending == ord(","):
+                at = _after_key(at, end) if is_object else at
+                if at < 0:
+                    return -1
+                break
+            if ending != (ord("}") if is_object else ord("]")):
+                return -1
+            depth -= 1
+            inside >>= _LOWEST
+        if depth == 0:
+            return at
+    return -1
+
+
+@compiled
+def _after_scalar(at, end):
+    first = peek_octet(at)
+    if first == ord('"'):
+        return _after_text(at + 1, end)
+    if first == ord("t") or first == ord("n"):
+        return at + 4
+    return at + 5 if first == ord("f") else _after_number(at, end)
 
 
 @compiled
@@ -411,15 +544,23 @@ def _same(one, other, length):
 
 @compiled
 def _after_text(at, end):
-    """The address after a text without escapes, whose first quote is before ``at``; else -1."""
-    while at + 8 <= end and _specials(peek_word(at), False) == _NONE:
-        at += 8
+    """The address after a text whose first quote is before ``at``; -1 if writers differ in its escapes."""
     while at < end:
+        if at + 8 <= end:
+            special = _specials(peek_word(at), False)
+            if special == _NONE:
+                at += 8
+                continue
+            at += zeros_below(special) >> 3
         octet = peek_octet(at)
         if octet == ord('"'):
             return at + 1
-        if octet == ord("\\") or octet < ord(" "):
+        if octet < ord(" "):
             return -1
+        if octet == ord("\\"):
+            at += 1
+            if at >= end or not _UNESCAPED[peek_octet(at)]:
+                return -1
         at += 1
     return -1
 

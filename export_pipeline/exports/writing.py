@@ -5,6 +5,7 @@ the export.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -40,6 +41,9 @@ from export_pipeline.exports.spans import EncodedWindow, Span, encode, spans
 from export_pipeline.gzip_member import member
 from export_pipeline.objects import AnyPath, is_remote
 
+_SETTLED_BYTES = 1 << 26
+"""Read back before the disk has to take them: the system's own memory, too, holds some of a part, not all."""
+
 Progress = Callable[[int], None]
 """Told the number of rows just written."""
 
@@ -57,7 +61,7 @@ class Shape:
     @property
     def ahead(self) -> int:
         """How many tasks are under way at once: fewer of what is large, and written more slowly than made."""
-        return 2 * self.workers if self.compression == "gzip" else self.workers + 1
+        return 2 * self.workers if self.compression == "gzip" else self.workers
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,9 @@ class _Part:
     hashed: Future[None] | None = None
     ranges: list[Future[Content] | Range] = field(default_factory=list)
     read_to: int = 0
+    unread: deque[tuple[Future[Content], int]] = field(default_factory=deque)
+    settled: Future[None] | None = None
+    settled_to: int = 0
     flushed: Future[None] | None = None
     stored: Future[tuple[int, str]] | None = None
     pieces: list[bytes | Extent] = field(default_factory=list)
@@ -260,12 +267,22 @@ class _Parts:
             self._found(window.found)
         else:
             self._read_back()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Have the disk take what was read back."""
+        part, end = self._part, self._part.settled_to
+        while part.unread and part.unread[0][0].done():
+            end = part.unread.popleft()[1]
+        if not self._composed and end - part.settled_to >= _SETTLED_BYTES:
+            if part.settled:
+                part.settled.result()
+            part.settled, part.settled_to = self._follower.submit(objects.settle, part.path, end), end
 
     def _found(self, content: Content) -> None:
         known: Future[Content] = Future()
         known.set_result(content)
-        self._part.ranges.append(known)
-        self._part.read_to = self._part.size
+        self._is_read(known)
 
     def _read_back(self) -> None:
         part, shape = self._part, self._shape
@@ -273,9 +290,17 @@ class _Parts:
             part.path, self._data_type, shape.format, shape.compression,
             part.read_to, part.size - part.read_to, header=part.read_to == 0,
         )  # fmt: skip
-        # An object can be read once it is whole.
-        later = self._composed or is_remote(part.path)
-        part.ranges.append(span if later else self._executor.submit(read_range, span))
+        if self._composed or is_remote(part.path):
+            # An object can be read once it is whole.
+            part.ranges.append(span)
+            part.read_to = part.size
+        else:
+            self._is_read(self._executor.submit(read_range, span))
+
+    def _is_read(self, content: Future[Content]) -> None:
+        part = self._part
+        part.ranges.append(content)
+        part.unread.append((content, part.size))
         part.read_to = part.size
 
     def _end(self) -> None:
@@ -326,7 +351,7 @@ class _Parts:
 
     def _checked(self, part: _Part, together: Content) -> FileEntry:
         found = Content()
-        for ended in (part.hashed, part.flushed):
+        for ended in (part.hashed, part.settled, part.flushed):
             if ended:
                 ended.result()
         for future in part.ranges:

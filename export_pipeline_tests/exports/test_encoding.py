@@ -26,13 +26,25 @@ NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{
 TEXTS = st.text(max_size=20) | st.sampled_from(
     ["=1", "a,b", "", "-", "x\ty", 'say "hi"', "a\\b", "12345678,"]
 )
-VALUES = st.one_of(
+QUOTED = TEXTS.map(lambda text: json.dumps(text, ensure_ascii=False))
+SCALARS = st.one_of(
     NUMBERS,
-    TEXTS.map(lambda text: json.dumps(text, ensure_ascii=False)),
+    QUOTED,
     st.sampled_from(
-        ["null", "true", "false", "{}", "[1,null]", '{"a":{"b":1}}', "0.0", "-0", "-0.0", "1.50"]
+        ["null", "true", "false", "0.0", "-0", "-0.0", "1.50", '"\\/"', '"\\u00e9\\n"', '"\\t=1"']
     ),
 )
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda values: f"[{','.join(values)}]"),
+        st.dictionaries(QUOTED, inner, max_size=3).map(
+            lambda values: "{" + ",".join(f"{name}:{value}" for name, value in values.items()) + "}"
+        ),
+    ),
+    max_leaves=6,
+)
+OTHERS = st.sampled_from(["other", "posi", "größe", "", 'say "hi"', "position\n"]) | st.text(max_size=8)
 
 
 def lines(format: Format, rows: Sequence[dict[str, Any]], connection: duckdb.DuckDBPyConnection) -> bytes:
@@ -41,16 +53,19 @@ def lines(format: Format, rows: Sequence[dict[str, Any]], connection: duckdb.Duc
 
 @given(
     st.lists(
-        st.dictionaries(
-            st.sampled_from([*DATA_TYPES["events"].data_fields, "other", "posi"]), VALUES, max_size=5
-        ),
+        st.dictionaries(st.sampled_from(DATA_TYPES["events"].data_fields) | OTHERS, VALUES, max_size=5),
         min_size=1,
         max_size=8,
     )
 )
 @settings(max_examples=150, deadline=None)
 def test_cells_are_those_that_sql_makes(objects: list[dict[str, str]]) -> None:
-    texts = ["{" + ",".join(f'"{name}":{value}' for name, value in each.items()) + "}" for each in objects]
+    texts = [
+        "{"
+        + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in each.items())
+        + "}"
+        for each in objects
+    ]
     expected = evaluated(ALONE, cells.of_data(DATA_TYPES["events"]), data=pa.array(texts)).to_pylist()
     before, after = lines("csv", [row(1, data="{}", deviceId="d")], ALONE).decode().split(NO_CELLS)
     found = lines("csv", [row(1, data=text, deviceId="d") for text in texts], ALONE).decode()
@@ -64,6 +79,7 @@ def test_usual_rows_need_no_sql(format: Format) -> None:
         '{"position":0,"entryPoint":"feed","feedId":null}',
         '{"looped":true,"loopCount":-3,"watchTime":0.001}',
         '{"interactionType":"Zürich, CH","value":"=1"}',
+        '{"value":"tab\\t\\"two\\"","other":{"a":[1,null,{"b":"c"}]},"more":null}',
         "{}",
     ]
     assert lines(format, [row(n, data=data) for n, data in enumerate(usual)], CLOSED).count(b"\n") == len(
