@@ -31,7 +31,12 @@ Officer = Annotated[Key, Depends(Requires("privacy"))]
 Body = Annotated[dict[str, Any], Depends(json_object)]
 UserId = Annotated[
     str,
-    Path(alias="userId", description="The id of a user, or an anonymous id.", examples=[user_shapes.USER_ID]),
+    Path(
+        alias="userId",
+        description="The id of a user, or an anonymous id; no `.` or `..`, which clients leave out of paths.",
+        examples=[user_shapes.USER_ID],
+        json_schema_extra={"not": {"enum": [".", ".."]}},
+    ),
 ]
 AccessId = Annotated[
     str, Path(alias="jobId", description="The id of an access export.", examples=[user_shapes.ACCESS_ID])

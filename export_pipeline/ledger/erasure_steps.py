@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, Select, insert, select, update
 
 from export_pipeline.ledger.engine import reading
 from export_pipeline.ledger.tables import data_versions, erasure_steps
@@ -18,6 +18,11 @@ class DayChange:
     rows: int
     before: int
     after: int
+
+
+def noted(step: str) -> Select[tuple[str]]:
+    """A query for the passes of which a step is noted."""
+    return select(erasure_steps.c.pass_id).where(erasure_steps.c.name == step)
 
 
 class ErasureSteps:

@@ -18,11 +18,12 @@ from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select,
 from export_pipeline import ids, secrets
 from export_pipeline.errors import Conflict
 from export_pipeline.ledger.engine import reading
+from export_pipeline.ledger.erasure_steps import noted
 from export_pipeline.ledger.paging import read_page
 from export_pipeline.ledger.sealing import FILTERS, Seal
 from export_pipeline.ledger.suppressions import KEY as HASH_KEY
 from export_pipeline.ledger.suppressions import key_hash
-from export_pipeline.ledger.tables import erasure_steps, erasures
+from export_pipeline.ledger.tables import erasures
 from export_pipeline.settings import Settings
 
 QUEUED, PROCESSING, COMPLETE, FAILED = "queued", "processing", "complete", "failed"
@@ -158,8 +159,7 @@ class Erasures:
 
     def unfinished_passes(self, step: str) -> builtins.list[str]:
         """The passes with a request that is not complete of which a step is not noted, in order."""
-        noted = select(erasure_steps.c.pass_id).where(erasure_steps.c.name == step)
-        found = self._found(and_(erasures.c.state != COMPLETE, erasures.c.pass_id.not_in(noted)))
+        found = self._found(and_(erasures.c.state != COMPLETE, erasures.c.pass_id.not_in(noted(step))))
         return list(dict.fromkeys(each.pass_id for each in found if each.pass_id))
 
     def together(self, pass_id: str) -> tuple[Erasure, ...]:
