@@ -8,30 +8,30 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 
 def flush(path: Path) -> None:
     """Force ``path``, a file or directory, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with _flushed(path):
+        pass
 
 
 def settle(path: Path, end: int) -> None:
-    """Have the disk take what was written to a file, and the system forget what it holds before ``end``.
+    """Force a file to disk as it is now, and have the system forget what it holds of it before ``end``."""
+    with _flushed(path) as handle, suppress(OSError):  # not every file system takes advice
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, end, os.POSIX_FADV_DONTNEED)
 
-    So memory holds some of a large file, and its end waits for little.
-    """
+
+@contextmanager
+def _flushed(path: Path) -> Iterator[int]:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(handle, 0, end, os.POSIX_FADV_DONTNEED)
+        yield handle
     finally:
         os.close(handle)
 

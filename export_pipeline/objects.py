@@ -280,15 +280,6 @@ def part(path: AnyPath, start: int, end: int) -> Iterator[bytes]:
         yield block
 
 
-def settle(path: AnyPath, end: int) -> None:
-    """Have the disk take a file that is being written; the system forgets what it holds of it before ``end``.
-
-    An object that is being written is not there yet: nothing is done.
-    """
-    if not is_remote(path):
-        files.settle(local(path), end)
-
-
 def flush(path: AnyPath) -> None:
     """Force a file or folder of this machine to disk; an object that was written is safe already."""
     if not is_remote(path):

@@ -1,5 +1,6 @@
 """The slow paths stay away: work is counted, from landing files to files read back, not timed."""
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from export_pipeline import files
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import ExportRequest, write_export, writing
 from export_pipeline.exports.encoding import get_ready
@@ -69,7 +71,7 @@ def stored(rows: int, wide: int = 0) -> list[dict[str, object]]:
     ]
 
 
-def exported(settings: Settings, format: Format, out: Path, executor: Here) -> int:
+def exported(settings: Settings, format: Format, out: Path, executor: Here | None) -> int:
     manifest = write_export(
         ExportRequest(DAY, DAY, ("events",), format),
         out,
@@ -170,17 +172,45 @@ def test_a_row_group_is_read_once_wherever_windows_are_cut(tmp_path: Path, forma
 
 
 @formats
-def test_the_system_holds_some_of_a_large_file_in_memory(
-    tmp_path: Path, format: Format, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part_bytes", [1 << 30, 6 << 20])
+def test_the_system_holds_some_of_each_large_file_in_memory(
+    tmp_path: Path, format: Format, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not can_forget(tmp_path):
         pytest.skip("files of this system are in memory")
     monkeypatch.setattr(writing, "_SETTLED_BYTES", 1 << 20)
     settings = deployment(tmp_path / "home", 8_000, window_rows=400, wide=600)
-    exported(settings, format, tmp_path / "out", Here())
-    (part,) = (tmp_path / "out" / "events").glob("part-*")
-    assert part.stat().st_size > 5 << 20
-    assert held_bytes(part) < 3 << 20
+    exported(settings.model_copy(update={"part_bytes": part_bytes}), format, tmp_path / "out", None)
+    parts = sorted((tmp_path / "out" / "events").glob("part-*"))
+    assert sum(part.stat().st_size for part in parts) > 5 << 20
+    assert len(parts) == 1 or part_bytes < 1 << 30
+    for part in parts:
+        assert held_bytes(part) < part.stat().st_size / 4 + (2 << 20)
+
+
+@pytest.mark.parametrize("failing", ["first", "last"])
+def test_a_disk_that_fails_before_the_end_of_a_file_fails_the_export(
+    tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_SETTLED_BYTES", 1 << 20)
+    settings = deployment(tmp_path / "home", 8_000, window_rows=400, wide=600)
+    asked = list[int]()
+
+    def settle(path: Path, end: int) -> None:
+        asked.append(end)
+        if failing == "first" or len(asked) == count:
+            raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(files, "settle", settle)
+    count = 0
+    if failing == "last":
+        exported(settings, "jsonl", tmp_path / "intact", Here())
+        count = len(asked)
+        asked.clear()
+        assert count > 1
+    with pytest.raises(OSError, match="the disk fails"):
+        exported(settings, "jsonl", tmp_path / "out", Here())
+    assert not (tmp_path / "out").exists()
 
 
 def test_python_does_nothing_for_each_line_that_lands(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def _read_bytes() -> int:
 
 
 def held_bytes(path: Path) -> int:
-    """How much of a file the system holds in memory."""
+    """How much of a file, which is not empty, the system holds in memory; in whole pages."""
     size = path.stat().st_size
     pages = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
@@ -89,7 +89,9 @@ def can_forget(folder: Path) -> bool:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return held_bytes(path) == 0
+    held = held_bytes(path)
+    path.unlink()
+    return held == 0
 
 
 class Here(Executor):

@@ -218,7 +218,7 @@ def _way(values: pa.Array, format: Format) -> int:
 def _data_cells(
     kind: DataType, data: Sequence[pa.Array], connection: duckdb.DuckDBPyConnection
 ) -> Sequence[_Column]:
-    """``data`` as cells. SQL evaluates those of what is nested, escaped, unknown, or no simple number."""
+    """``data`` as cells. SQL evaluates what is not ``simple`` to ``joining``, such as long numbers."""
     written = [_Cells(kind, each) for each in data]
     others = [each.filter(pa.array(~done.simple)) for each, done in zip(data, written, strict=True)]
     texts = pa.array([], pa.large_string())

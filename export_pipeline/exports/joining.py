@@ -52,7 +52,7 @@ _UNICODE_ESCAPE, _NULL = np.frombuffer(b"\\u00null", np.uint32)
 _QUOTE_BRACE, _BRACE_QUOTE = np.frombuffer(b'"{}"', np.uint16)
 _HEXADECIMAL = np.frombuffer(b"0123456789ABCDEF", np.uint8)
 _EXACT_DIGITS, _FEW_ZEROS = 15, 3
-_DEEPEST, _MOST_OTHERS = 60, 16
+_DEEPEST, _MOST_OTHERS = 60, 16  # the depth has a bit each in a word
 
 _DAY = 86_400_000
 _THOUSAND, _SIXTY = np.uint32(1000), np.uint32(60)
@@ -421,7 +421,7 @@ def _read(at, end, names, names_at, row, row_of, following, value_starts, value_
         if at >= end or peek_octet(at) != ord('"'):
             return -1
         key, field = at, -1
-        for tried in range(-1, fields):
+        for tried in range(-1 if fields else 0, fields):
             candidate = following[before] if tried < 0 else tried
             length = names_at[candidate + 1] - names_at[candidate]
             if at + length < end and _same(at + 1, names + names_at[candidate], length):
@@ -433,6 +433,8 @@ def _read(at, end, names, names_at, row, row_of, following, value_starts, value_
             if at < 0 or count == _MOST_OTHERS or _is_among(others, count, key, at):
                 return -1
         elif row_of[field] == row:
+            return -1
+        if at >= end:
             return -1
         begin, first = at, peek_octet(at)
         at = _after_nested(at, end) if _is_opening(first) else _after_scalar(at, end)

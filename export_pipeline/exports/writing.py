@@ -14,7 +14,7 @@ from datetime import date
 
 import pyarrow as pa
 
-from export_pipeline import composing, objects
+from export_pipeline import composing, files, objects
 from export_pipeline.ahead import in_order
 from export_pipeline.composing import Begun, Extent
 from export_pipeline.errors import DamagedData, TransientError
@@ -39,10 +39,11 @@ from export_pipeline.exports.rows import Content
 from export_pipeline.exports.scanning import Scan
 from export_pipeline.exports.spans import EncodedWindow, Span, encode, spans
 from export_pipeline.gzip_member import member
-from export_pipeline.objects import AnyPath, is_remote
+from export_pipeline.objects import AnyPath, is_remote, local
 
 _SETTLED_BYTES = 1 << 26
-"""Read back before the disk has to take them: the system's own memory, too, holds some of a part, not all."""
+"""Of a part, read back, before the disk has to take them: so the system's own memory, too, follows what is
+under way."""
 
 Progress = Callable[[int], None]
 """Told the number of rows just written."""
@@ -60,8 +61,8 @@ class Shape:
 
     @property
     def ahead(self) -> int:
-        """How many tasks are under way at once: fewer of what is large, and written more slowly than made."""
-        return 2 * self.workers if self.compression == "gzip" else self.workers
+        """How many tasks are under way at once, with all they made in memory: fewer of what is large."""
+        return 2 * self.workers if self.compression == "gzip" else max(2, self.workers)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def write_data_type(
         elif isinstance(executor, Cluster):
             left = stack.enter_context(executor.folder())
             numbered = ((task, composing.begin(left / f"{number}")) for number, task in enumerate(tasks))
-            encoded = in_order(executor.leave, _left_there, numbered, shape.ahead)
+            encoded = in_order(executor.leave, _left_there, numbered, 2 * shape.workers)
         else:
             encoded = in_order(executor.submit, _encoded, tasks, shape.ahead)
         stack.enter_context(closing(encoded))
@@ -195,10 +196,8 @@ class _Part:
     last_us: int | None = None
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     hashed: Future[None] | None = None
-    ranges: list[Future[Content] | Range] = field(default_factory=list)
+    ranges: list[Future[Content] | Content | Range] = field(default_factory=list)
     read_to: int = 0
-    unread: deque[tuple[Future[Content], int]] = field(default_factory=deque)
-    settled: Future[None] | None = None
     settled_to: int = 0
     flushed: Future[None] | None = None
     stored: Future[tuple[int, str]] | None = None
@@ -216,6 +215,8 @@ class _Parts:
         self._shape = shape
         self._executor = executor
         self._parts: list[_Part] = []
+        self._unread: deque[tuple[_Part, Future[Content], int]] = deque()
+        self._settled: Future[None] | None = None
         self._open = ExitStack()
         # Looks at what was written, and has the disk take a part, while the next bytes are made.
         self._follower = ThreadPoolExecutor(2, thread_name_prefix="follow")
@@ -264,25 +265,21 @@ class _Parts:
         part.last_us = window.last_us
         if isinstance(window, KeptWindow) and not self._copied:
             # These bytes have been read; that they are the same on disk is seen when they are written.
-            self._found(window.found)
+            part.ranges.append(window.found)
+            part.read_to = part.size
         else:
             self._read_back()
         self._settle()
 
     def _settle(self) -> None:
         """Have the disk take what was read back."""
-        part, end = self._part, self._part.settled_to
-        while part.unread and part.unread[0][0].done():
-            end = part.unread.popleft()[1]
-        if not self._composed and end - part.settled_to >= _SETTLED_BYTES:
-            if part.settled:
-                part.settled.result()
-            part.settled, part.settled_to = self._follower.submit(objects.settle, part.path, end), end
-
-    def _found(self, content: Content) -> None:
-        known: Future[Content] = Future()
-        known.set_result(content)
-        self._is_read(known)
+        while self._unread and self._unread[0][1].done():
+            part, _, end = self._unread.popleft()
+            if end - part.settled_to >= _SETTLED_BYTES:
+                if self._settled:
+                    self._settled.result()
+                self._settled = self._follower.submit(files.settle, local(part.path), end)
+                part.settled_to = end
 
     def _read_back(self) -> None:
         part, shape = self._part, self._shape
@@ -293,14 +290,10 @@ class _Parts:
         if self._composed or is_remote(part.path):
             # An object can be read once it is whole.
             part.ranges.append(span)
-            part.read_to = part.size
         else:
-            self._is_read(self._executor.submit(read_range, span))
-
-    def _is_read(self, content: Future[Content]) -> None:
-        part = self._part
-        part.ranges.append(content)
-        part.unread.append((content, part.size))
+            reading = self._executor.submit(read_range, span)
+            part.ranges.append(reading)
+            self._unread.append((part, reading, part.size))
         part.read_to = part.size
 
     def _end(self) -> None:
@@ -345,18 +338,20 @@ class _Parts:
         self._end()
         together = Content()
         files = tuple(self._checked(part, together) for part in self._parts)
+        if self._settled:
+            self._settled.result()
         if together.problems:
             raise DamagedData(f"{self._data_type} read back: {together.problems[0]}")
         return Written(files, together.days)
 
     def _checked(self, part: _Part, together: Content) -> FileEntry:
         found = Content()
-        for ended in (part.hashed, part.settled, part.flushed):
+        for ended in (part.hashed, part.flushed):
             if ended:
                 ended.result()
-        for future in part.ranges:
-            assert not isinstance(future, Range)
-            found.extend(future.result())
+        for read in part.ranges:
+            assert not isinstance(read, Range)
+            found.extend(read if isinstance(read, Content) else read.result())
         hashed = part.sha256.hexdigest()
         size, sha256 = part.stored.result() if part.stored else (part.path.stat().st_size, hashed)
         entry = FileEntry(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from export_pipeline.events.catalogue import DATA_TYPES
 from export_pipeline.exports import cells
-from export_pipeline.exports.encoding import Rows, contents, in_their_order
+from export_pipeline.exports.encoding import Rows, _Cells, contents, in_their_order
 from export_pipeline.exports.evaluating import evaluated
 from export_pipeline.exports.request import Format
 from export_pipeline_tests.rows import row, table
@@ -21,7 +21,8 @@ from export_pipeline_tests.rows import row, table
 ALONE = duckdb.connect(config={"threads": 1})
 CLOSED = duckdb.connect()
 CLOSED.close()
-NO_CELLS = "," * (len(DATA_TYPES["events"].data_fields) + 2)
+FIELDS = DATA_TYPES["events"].data_fields
+NO_CELLS = "," * (len(FIELDS) + 2)
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
 TEXTS = st.text(max_size=20) | st.sampled_from(
     ["=1", "a,b", "", "-", "x\ty", 'say "hi"', "a\\b", "12345678,"]
@@ -53,19 +54,68 @@ def lines(format: Format, rows: Sequence[dict[str, Any]], connection: duckdb.Duc
 
 @given(
     st.lists(
-        st.dictionaries(st.sampled_from(DATA_TYPES["events"].data_fields) | OTHERS, VALUES, max_size=5),
+        st.dictionaries(st.sampled_from(FIELDS) | OTHERS, VALUES, max_size=5),
         min_size=1,
         max_size=8,
     )
 )
 @settings(max_examples=150, deadline=None)
 def test_cells_are_those_that_sql_makes(objects: list[dict[str, str]]) -> None:
-    texts = [
-        "{"
-        + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in each.items())
-        + "}"
-        for each in objects
-    ]
+    assert_cells_of_sql(
+        [
+            "{"
+            + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in each.items())
+            + "}"
+            for each in objects
+        ]
+    )
+
+
+def nested(depth: int) -> str:
+    return '{"value":' + "[" * depth + "]" * depth + "}"
+
+
+def others(count: int) -> str:
+    return "{" + ",".join(f'"{chr(ord("a") + n)}":{n}' for n in range(count)) + "}"
+
+
+def named(value: str) -> str:
+    return "{" + ",".join(f'"{name}":{value}' for name in FIELDS) + "}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"value":"\\t=1"}', '{"value":"\\r"}', '{"value":"\\n=1"}', '{"value":"\\"=1"}'),
+        *(others(count) for count in (1, 15, 16, 17, 20)),
+        *(nested(depth) for depth in (1, 59, 60, 61, 70)),
+        *(named('"=,"'), named('["\\""]'), named('""'), named("null")),
+        '{"value":"' + '\\"' * 5_000 + '"}',
+        '{"":0,"value":{"":[{},[],""]},"position":-1}',
+        "{" + ",".join(f'"{chr(ord("a") + n)}":"\\""' for n in range(16)) + ',"value":"=\\""}',
+    ],
+)
+def test_cells_at_the_limits_are_those_that_sql_makes(text: str) -> None:
+    # Between others, whose cells would show what was written too far.
+    assert_cells_of_sql(['{"value":"before"}', text, '{"value":"after"}'])
+
+
+@pytest.mark.parametrize(
+    "text", [named('"=,"'), named('["\\""]'), '{"a":"' + '\\"' * 99 + '"}', others(16), "{}"]
+)
+def test_cells_stay_within_the_memory_for_them(text: str) -> None:
+    made = _Cells(DATA_TYPES["events"], pa.array([text]))
+    assert made.simple.all()
+    assert made._ends.max() <= len(made._memory)
+
+
+@pytest.mark.parametrize("text", ['{"value":1,"value":2}', '{"a":1,"b":2,"a":3}', '{"value":'])
+def test_what_has_a_key_twice_or_no_end_is_left_to_sql(text: str) -> None:
+    with pytest.raises(duckdb.Error):
+        lines("csv", [row(1, data=text)], CLOSED)
+
+
+def assert_cells_of_sql(texts: Sequence[str]) -> None:
     expected = evaluated(ALONE, cells.of_data(DATA_TYPES["events"]), data=pa.array(texts)).to_pylist()
     before, after = lines("csv", [row(1, data="{}", deviceId="d")], ALONE).decode().split(NO_CELLS)
     found = lines("csv", [row(1, data=text, deviceId="d") for text in texts], ALONE).decode()
