@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,32 @@ from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.settings import load as load_settings
 from export_pipeline.store import Store
-from export_pipeline_tests.exports.conftest import Land, export_rows, land_rows
+from export_pipeline_tests.exports.conftest import export_rows, land_rows
 from export_pipeline_tests.rows import row
 
 PART = {"jsonl": "events/part-00000.jsonl.gz", "csv": "events/part-00000.csv.gz"}
 
 
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Settings, DailyExport]]:
+    """An export of each format, each in a deployment of its own; not to be changed."""
+    made = {}
+    for format_ in PART:
+        home = load_settings({"EXPORT_PIPELINE_HOME": str(tmp_path_factory.mktemp("intact"))})
+        store, ledger = Store(home), Ledger(home)
+        land_rows(store, ledger, [row(n, data='{"note":"a, \\"b\\""}') for n in range(50)], "events")
+        made[format_] = home, export_rows(home, store, ledger, format=format_)
+    return made
+
+
 @pytest.fixture(params=["jsonl", "csv"])
-def export(request: pytest.FixtureRequest, land: Land, daily: Callable[..., DailyExport]) -> DailyExport:
-    land([row(n, data='{"note":"a, \\"b\\""}') for n in range(50)])
-    return daily(format=request.param)
+def export(
+    request: pytest.FixtureRequest, intact: dict[str, tuple[Settings, DailyExport]], settings: Settings
+) -> DailyExport:
+    """A copy for one test to damage."""
+    home, original = intact[request.param]
+    shutil.copytree(home.exports, settings.exports)
+    return replace(original, path=settings.exports / original.path.relative_to(home.exports))
 
 
 def part(export: DailyExport) -> Path:
