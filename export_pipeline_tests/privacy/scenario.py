@@ -24,7 +24,7 @@ from export_pipeline.store import Store
 from export_pipeline_tests.ingest.landed import land
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
-FIRST, DAYS = date(2026, 11, 11), 4
+FIRST, DAYS = date(2026, 11, 11), 2
 
 ADA, EVE = "user_00000001", '=eve "Ü" /?'
 ADAS_PHONE, ADAS_TABLET, EVES_PHONE = "7b9c2f1e-aaaa-4bbb-8ccc-000000000001", "ada-tablet-01", "-eve+phone"
@@ -171,7 +171,7 @@ class Deployment:
         )
 
     def ask(self, **values: Any) -> str:
-        """Queue an export of the ten days; its id."""
+        """Queue an export of the days; its id."""
         dates = {"startDate": str(FIRST), "endDate": str(FIRST + timedelta(days=DAYS - 1))}
         job = request_export(
             self.settings, self.store, self.ledger, {**dates, **values}, now=NOW, created_by="command"
