@@ -58,7 +58,7 @@ bench: install
 	$(PIP) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-soak: servers
+soak: system
 	REQUIRE_SYSTEM=1 $(BIN)/pytest -m soak
 
 # Pins every package with its hashes, and those of them that the image needs; no index is named, so any will do.

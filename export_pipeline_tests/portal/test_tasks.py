@@ -1,5 +1,9 @@
 """Each task of the portal from start to end in a real browser: by mouse on a small dark window, by keyboard
-alone, and without scripts."""
+alone, and without scripts.
+
+By mouse all of them are done each time, under the eyes of axe-core. By keyboard and without scripts those are
+that have every kind of field and button between them, and the others in ``make soak``.
+"""
 
 import csv
 import io
@@ -26,7 +30,13 @@ from export_pipeline_tests.portal.people import PEOPLE, Keyboard, Mouse
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture(params=PEOPLE)
+def by(*people: str) -> pytest.MarkDecorator:
+    """Who does a task each time; the others do it in ``make soak``."""
+    params = [pytest.param(name, marks=() if name in people else pytest.mark.soak) for name in PEOPLE]
+    return pytest.mark.parametrize("person", params, indirect=True)
+
+
+@pytest.fixture
 def person(request: pytest.FixtureRequest, visit: Visit) -> Mouse:
     """Somebody who is logged in, at a page that is quickly there."""
     kind = PEOPLE[request.param]
@@ -66,6 +76,7 @@ def hook(portal: Portal, person: Mouse, url: str = "https://hooks.example.com/in
     return made.id
 
 
+@by("mouse", "keyboard")
 def test_an_export_is_asked_for_and_downloaded(person: Mouse, portal: Portal) -> None:
     person.go("Export data")
     person.write("First day", portal.yesterday)
@@ -86,6 +97,7 @@ def test_an_export_is_asked_for_and_downloaded(person: Mouse, portal: Portal) ->
     assert job.request["dataTypes"] == ["events", "ads"]
 
 
+@by("mouse", "unscripted")
 def test_an_export_is_cancelled(person: Mouse, portal: Portal) -> None:
     person.go("Export data")
     person.press_named("Export")
@@ -96,6 +108,7 @@ def test_an_export_is_cancelled(person: Mouse, portal: Portal) -> None:
     person.look()
 
 
+@by("mouse", "unscripted")
 def test_a_person_gets_their_data(person: Mouse, portal: Portal) -> None:
     person.go("Access and erasure")
     person.write("User id", "user_00000001")
@@ -111,6 +124,7 @@ def test_a_person_gets_their_data(person: Mouse, portal: Portal) -> None:
     assert "index.html" in zipfile.ZipFile(io.BytesIO(archive)).namelist()
 
 
+@by("mouse", "unscripted")
 def test_another_person_typed_after_going_back_gets_their_own_data(person: Mouse, portal: Portal) -> None:
     person.go("Access and erasure")
     person.write("User id", "user_00000005")
@@ -126,6 +140,7 @@ def test_another_person_typed_after_going_back_gets_their_own_data(person: Mouse
     assert portal.ledger.jobs.user_ids(first) == ("user_00000005",)
 
 
+@by("mouse", "keyboard", "unscripted")
 def test_a_feed_is_set_up(person: Mouse, portal: Portal) -> None:
     person.go("Data export")
     person.press_named("New scheduled export")
@@ -141,6 +156,7 @@ def test_a_feed_is_set_up(person: Mouse, portal: Portal) -> None:
     assert (made.frequency, made.request["dataTypes"]) == ("daily", ["events", "ads"])
 
 
+@by("mouse")
 def test_a_feed_is_turned_off_and_on(person: Mouse, portal: Portal) -> None:
     made = feed(portal, person)
     person.press_named("Turn off")
@@ -152,6 +168,7 @@ def test_a_feed_is_turned_off_and_on(person: Mouse, portal: Portal) -> None:
     assert portal.ledger.schedules.get(made).enabled
 
 
+@by("mouse")
 def test_a_feed_is_run_now(person: Mouse, portal: Portal) -> None:
     made = feed(portal, person)
     person.press_named("Run now")
@@ -163,6 +180,7 @@ def test_a_feed_is_run_now(person: Mouse, portal: Portal) -> None:
     assert portal.ledger.jobs.get(id_of(person.page), now).id.endswith(made)
 
 
+@by("mouse", "unscripted")
 def test_a_feed_is_changed_and_deleted(person: Mouse, portal: Portal) -> None:
     made = feed(portal, person)
     person.press_named("Change")
@@ -177,6 +195,7 @@ def test_a_feed_is_changed_and_deleted(person: Mouse, portal: Portal) -> None:
     assert made not in person.page.content()
 
 
+@by("mouse")
 def test_a_webhook_is_made_and_its_secret_rotated(person: Mouse, portal: Portal) -> None:
     person.go("Webhooks")
     person.press_named("New webhook")
@@ -198,6 +217,7 @@ def test_a_webhook_is_made_and_its_secret_rotated(person: Mouse, portal: Portal)
     assert portal.ledger.webhooks.target(held.webhook.id, utc_now()).secret == second
 
 
+@by("mouse", "keyboard")
 def test_a_test_is_sent_and_its_delivery_retried(person: Mouse, portal: Portal, failing_once: str) -> None:
     hook(portal, person, failing_once)
     person.pick("Event", EXPORT_FAILED)
@@ -215,6 +235,7 @@ def test_a_test_is_sent_and_its_delivery_retried(person: Mouse, portal: Portal, 
     assert portal.ledger.messages.get(id_of(person.page)).event == EXPORT_FAILED
 
 
+@by("mouse")
 def test_a_webhook_is_changed_disabled_and_deleted(person: Mouse, portal: Portal) -> None:
     made = hook(portal, person)
     person.press_named("Change")
@@ -234,6 +255,7 @@ def test_a_webhook_is_changed_disabled_and_deleted(person: Mouse, portal: Portal
     expect(person.page.get_by_role("status")).to_contain_text("are deleted")
 
 
+@by("mouse", "keyboard")
 def test_a_key_is_made_and_revoked(person: Mouse, portal: Portal) -> None:
     name = f"of {type(person).__name__}"
     person.go("API keys")
@@ -252,6 +274,7 @@ def test_a_key_is_made_and_revoked(person: Mouse, portal: Portal) -> None:
     assert next(each for each in portal.ledger.keys.list() if each.id == key.id).revoked_at
 
 
+@by("mouse")
 def test_a_range_of_metrics_is_chosen_read_and_downloaded(person: Mouse, portal: Portal) -> None:
     day = date.fromisoformat(portal.yesterday)
     compute_day(portal.settings, portal.store, portal.ledger, day, utc_now())
@@ -268,6 +291,7 @@ def test_a_range_of_metrics_is_chosen_read_and_downloaded(person: Mouse, portal:
     assert row["date"] == portal.yesterday
 
 
+@by("mouse")
 def test_the_state_and_what_was_done_are_looked_at(person: Mouse, portal: Portal) -> None:
     person.go("Status")
     expect(person.page.get_by_role("heading", name="What is kept")).to_be_visible()
@@ -277,6 +301,7 @@ def test_the_state_and_what_was_done_are_looked_at(person: Mouse, portal: Portal
     expect(person.page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
+@by("mouse", "keyboard", "unscripted")
 def test_a_person_is_erased_and_the_certificate_kept(person: Mouse, portal: Portal) -> None:
     user_id = f"user_0000000{2 + list(PEOPLE.values()).index(type(person))}"
     person.go("Access and erasure")
