@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from export_pipeline.days import utc_now
 from export_pipeline.definitions import build_defs
@@ -59,14 +59,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
         yield started
 
 
-@pytest.fixture
-def page(stack: Stack) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def window(stack: Stack) -> Iterator[BrowserContext]:
+    """A window of one browser, which compiles the programs of the UI once."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program("chromium"), args=["--no-sandbox", "--disable-background-networking"]
         )
-        yield browser.new_page(viewport={"width": 1400, "height": 1600})
+        yield browser.new_context(viewport={"width": 1400, "height": 1600})
         browser.close()
+
+
+@pytest.fixture
+def page(window: BrowserContext) -> Iterator[Page]:
+    opened = window.new_page()
+    yield opened
+    opened.close()
 
 
 def test_the_lineage_shows_every_event_and_export_asset(stack: Stack, page: Page) -> None:
