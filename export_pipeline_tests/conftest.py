@@ -4,6 +4,7 @@
 each backend named; on a test, the mark is instead of that of its module.
 """
 
+import gc
 import os
 import shutil
 import time
@@ -34,6 +35,16 @@ os.environ |= {
     "AWS_SECRET_ACCESS_KEY": objectstore.SECRET,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+def pytest_collection_finish() -> None:
+    """Look for no garbage among modules and tests, which are most of what there is and stay."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or DuckDB tells of leaks
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
