@@ -14,7 +14,7 @@ apt = ! dpkg-query -W -f '$${db:Status-Status}\n' $(1) 2>&1 | grep -qvx installe
 # What one process compiled, all that tests start load.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo dev test servers system test-system check bench soak constraints
+.PHONY: install compiled demo dev test servers system test-system check bench soak constraints
 
 install: $(VENV)/.installed
 
@@ -25,13 +25,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib  # on all processors, which pip does not
 	touch $@
 
+# What Numba compiles is kept beside the source; processes of tests that start at once would each compile it.
+compiled: $(VENV)/.compiled
+
+$(VENV)/.compiled: $(VENV)/.installed $(addprefix export_pipeline/exports/,compiled.py grammar.py joining.py)
+	$(BIN)/python -m export_pipeline_tests.compiling
+	touch $@
+
 demo: install
 	$(BIN)/python -m export_pipeline_tests.demo
 
 dev: install
 	$(BIN)/python -m export_pipeline.development
 
-test: install
+test: compiled
 	$(PYTEST) -m "$(TESTS)"
 
 # The servers that the deployment can run on.
@@ -45,7 +52,7 @@ system: servers
 	command -v npm >/dev/null || { $(call apt,npm); }
 	npm install --prefix export_pipeline_tests/examples/node --no-package-lock --no-audit --no-fund --silent
 
-test-system: system
+test-system: system compiled
 	REQUIRE_SYSTEM=1 $(PYTEST) -m "system and not soak"
 
 check: install
