@@ -28,7 +28,7 @@ from export_pipeline.events.catalogue import DATA_TYPES, USER_TABLES
 from export_pipeline.events.sample import write_sample
 
 END = date(2026, 2, 10)
-DAYS, ROWS, USERS = 3, 60_000, 400
+DAYS, ROWS, USERS = 3, 30_000, 200
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 

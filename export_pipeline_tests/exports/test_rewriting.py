@@ -306,7 +306,7 @@ def _rewrite(settings: Settings, point: str) -> None:
 def test_a_rewriting_that_was_killed_is_put_right_and_told_by_another(
     environment: dict[str, str], point: str
 ) -> None:
-    home = Home(environment, rows := of_everybody())
+    home = Home(environment, rows := of_everybody(per_day=40))
     job = home.job()
     expected = {f"on_demand/{job.id}-v2"}
     if point != "rewrite.shown":
