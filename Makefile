@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --no-deps --require-hashes --no-compile -r constraints.txt
 	$(PIP) --no-deps --no-build-isolation -e .
-	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib  # on all processors, which pip does not
+	-$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib  # on all processors, which pip does not
 	touch $@
 
 # What Numba compiles is kept beside the source; processes of tests that start at once would each compile it.
