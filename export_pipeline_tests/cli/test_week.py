@@ -58,7 +58,7 @@ def command() -> Iterator[Callable[..., Any]]:
 def week(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., Any]) -> Week:
     week = Week(tmp_path_factory.mktemp("week") / "home")
     landing = week.home / "landing"
-    size = ("--rows-per-day", 4000, "--users", 100, "--seed", 3)
+    size = ("--rows-per-day", 1000, "--users", 50, "--seed", 3)
     command(week.home, "sample", "--to", landing, "--days", DAYS, "--end", week.end, *size)
     for name in TYPES:
         texts = [text_of(path) for path in sorted((landing / name).iterdir())]
