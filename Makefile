@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 TESTS ?= not soak
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+# Every package is named, so two of these can share them, of which each uses one processor.
+PINNED := $(PIP) --no-deps --require-hashes --no-compile
 # Tests that wait leave their processor to others.
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Packages of the system; where all are there, nothing is asked of the network.
@@ -20,7 +22,8 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --no-deps --require-hashes --no-compile -r constraints.txt
+	awk '/^[^ #]/ { n++ } { print > ("$(VENV)/pins" n % 2 ".txt") }' constraints.txt
+	$(PINNED) -r $(VENV)/pins0.txt & $(PINNED) -r $(VENV)/pins1.txt && wait $$!
 	$(PIP) --no-deps --no-build-isolation -e .
 	-$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib  # on all processors, which pip does not
 	touch $@
