@@ -19,7 +19,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         settings = load({variable("home"): home})
         store, ledger, now = Store(settings), Ledger(settings), utc_now()
-        day = now.date() - timedelta(days=1)
+        day = now.date() - timedelta(days=3)  # which is closed at any hour
         write_sample(settings.landing, 1, day, 100, 10, 1)
         ingest_landing(settings, store, ledger)
         for format_ in FORMATS:
