@@ -31,7 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # What Numba compiles is kept beside the source; processes of tests that start at once would each compile it.
 compiled: $(VENV)/.compiled
 
-$(VENV)/.compiled: $(VENV)/.installed $(addprefix export_pipeline/exports/,compiled.py grammar.py joining.py)
+$(VENV)/.compiled: $(VENV)/.installed $(wildcard export_pipeline/exports/*.py)
 	$(BIN)/python -m export_pipeline_tests.compiling
 	touch $@
 
