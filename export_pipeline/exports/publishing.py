@@ -51,18 +51,18 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
                 path.mkdir()
                 yield path
             finally:
-                shutil.rmtree(path, ignore_errors=True)
+                # A worker of a cluster that was lost may still write there.
+                with suppress(OSError):
+                    composing.clear(path)
 
 
 def sweep(parent: Path, prefix: str) -> None:
     """Remove what dead processes left under ``parent``; what a live one holds is left alone."""
     for lock in parent.glob(f"{prefix}*{_LOCK}"):
-        with suppress(FileNotFoundError), open(lock) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(lock.with_name(lock.name.removesuffix(_LOCK)), ignore_errors=True)
+        # What is held, swept by others meanwhile, or cannot be removed is known by its lock to the next.
+        with suppress(OSError), open(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            composing.clear(lock.with_name(lock.name.removesuffix(_LOCK)))
             lock.unlink()
 
 

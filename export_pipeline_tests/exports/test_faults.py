@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import pytest
 
 from export_pipeline.errors import DamagedData
 from export_pipeline.exports import DailyExport, verify
-from export_pipeline.exports.publishing import scratch
+from export_pipeline.exports.publishing import scratch, sweep
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.tables import TABLE_OF
+from export_pipeline_tests.conditions import PATIENCE, until
 from export_pipeline_tests.exports.conftest import NOW, Land
 from export_pipeline_tests.exports.encoded import DAY
 from export_pipeline_tests.rows import row
@@ -75,6 +78,27 @@ def test_scratch_directories_of_live_processes_are_left_alone(tmp_path: Path) ->
     with scratch(tmp_path, "export-") as mine, scratch(tmp_path, "export-") as other:
         assert mine.is_dir()
         assert other.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_somebody_still_writes_for_a_dead_process_is_swept_too(tmp_path: Path) -> None:
+    left = tmp_path / "export-1"
+    left.mkdir()
+    (tmp_path / "export-1.lock").touch()
+    for number in range(2_000):  # which take a while to remove
+        (left / f"{number}").touch()
+
+    def write_on() -> None:
+        for number in range(10_000):
+            (left / f"more-{number}").touch()
+            time.sleep(0.0005)
+
+    with ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(write_on)
+        until((left / "more-0").exists)
+        sweep(tmp_path, "export-")
+        with pytest.raises(FileNotFoundError):
+            writing.result(PATIENCE)
     assert list(tmp_path.iterdir()) == []
 
 
