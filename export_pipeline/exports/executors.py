@@ -21,6 +21,8 @@ from upath import UPath
 from export_pipeline import composing, locks
 from export_pipeline.errors import InvalidSetting, TransientError
 from export_pipeline.exports.layout import PIECES
+from export_pipeline.exports.publishing import making_lock, sweep_unpublished
+from export_pipeline.outages import answering
 from export_pipeline.settings import Settings
 
 _FIELD = "EXPORT_PIPELINE_SCHEDULER"
@@ -200,17 +202,22 @@ def threads(settings: Settings, executor: Executor | None) -> Iterator[Executor]
 def makers(settings: Settings, executor: Executor | None) -> Iterator[Executor]:
     """``executor``, or what the settings say: the workers of a cluster, or threads.
 
+    Unless it is ``executor``, what dead processes left is removed first: nobody may ask for the same again.
+
     Raises:
-        TransientError: if the cluster does not answer.
+        TransientError: if the cluster or the object store does not answer.
         InvalidSetting: if what is needed for clusters is not installed.
     """
+    if executor is None:
+        # What cannot be removed is told by retention, and keeps nobody from an export.
+        with suppress(OSError), answering():
+            sweep_unpublished(settings, thoroughly=False)
     if executor is not None or not settings.scheduler:
         with threads(settings, executor) as made:
             yield made
         return
-    name = uuid.uuid4().hex
-    with locks.lock(settings, f"making-{PIECES}-{name}"), _client(settings) as client:
-        pieces = settings.exports / PIECES / name
+    pieces = settings.exports / PIECES / uuid.uuid4().hex
+    with locks.lock(settings, making_lock(settings, pieces)), _client(settings) as client:
         cluster = Cluster(client, pieces)
         try:
             with _watched(client, cluster):

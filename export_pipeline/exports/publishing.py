@@ -126,7 +126,7 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return
-    with locks.lock(settings, _making_lock(settings, final)):
+    with locks.lock(settings, making_lock(settings, final)):
         # What is made again was found damaged: without its manifest it is no export any more.
         objects.remove(final / MANIFEST)
         _remove_unpublished(final)
@@ -138,36 +138,47 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
                 _remove_unpublished(final)
 
 
-def _making_lock(settings: Settings, final: AnyPath) -> str:
+def making_lock(settings: Settings, final: AnyPath) -> str:
+    """The lock that whoever makes something at ``final``, below the exports, holds as long as it has not
+    appeared: without a holder it is left over."""
     return f"making-{objects.relative(final, settings.exports).replace('/', '-')}"
 
 
-def sweep_unpublished(settings: Settings) -> tuple[int, int]:
+def sweep_unpublished(settings: Settings, *, thoroughly: bool = True) -> tuple[int, int]:
     """Remove what dead processes left of exports that never appeared, in an object store or by workers of a
     cluster; what a live one makes is left alone.
+
+    Args:
+        thoroughly: whether all exports of an object store are looked through; otherwise, in one listing
+            however many there are, only what workers left, and where an upload was under way.
 
     Returns:
         How many files that were, and their bytes.
     """
-    root = settings.exports if is_remote(settings.exports) else settings.exports / PIECES
-    found = [(path, size) for path, size, _ in objects.files_below(root)]
-    # A window that was only begun: its worker may still be at it.
-    begun = [upload.path for upload in buckets.unfinished(root)] if is_remote(root) else objects.inside(root)
+    root = pieces = settings.exports / PIECES
+    # What was only begun is not found by its files: a worker may still be at it.
+    if is_remote(settings.exports):
+        root = settings.exports if thoroughly else pieces
+        begun = [
+            objects.relative(each.path, settings.exports) for each in buckets.unfinished(settings.exports)
+        ]
+    else:
+        begun = [f"{objects.relative(folder, settings.exports)}/" for folder in objects.inside(pieces)]
+    found = {objects.relative(path, settings.exports): size for path, size, _ in objects.files_below(root)}
     sizes: dict[str, dict[str, int]] = {}
-    for path, size in [*found, *((each, None) for each in begun)]:
-        name = objects.relative(path, settings.exports)
+    for name in [*found, *begun]:
         depth = _DAILY_DEPTH if name.startswith("daily/") else _JOB_DEPTH
         *folder, file = name.split("/", depth)
         if len(folder) == depth:
             held = sizes.setdefault("/".join(folder), {})
-            if size is not None:
-                held[file] = size
+            if name in found:
+                held[file] = found[name]
     files = nbytes = 0
     for folder_name, held in sizes.items():
         final = settings.exports / folder_name
         if MANIFEST in held:
             continue
-        with suppress(Conflict), locks.lock_soon(settings, _making_lock(settings, final), 0):
+        with suppress(Conflict), locks.lock_soon(settings, making_lock(settings, final), 0):
             _remove_unpublished(final)
             files, nbytes = files + len(held), nbytes + sum(held.values())
     return files, nbytes

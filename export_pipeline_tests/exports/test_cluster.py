@@ -1,5 +1,6 @@
 """Exports whose windows are made by the workers of a real Dask cluster: the same bytes, whatever dies."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +27,8 @@ from export_pipeline.privacy.erasing import erase_now
 from export_pipeline.privacy.requests import request_erasures
 from export_pipeline.settings import Settings, load
 from export_pipeline.store import Store
-from export_pipeline_tests import dask, faultproxy
+from export_pipeline_tests import dask, faultproxy, processes
+from export_pipeline_tests.conditions import until
 from export_pipeline_tests.exports.conftest import NOW, Land
 from export_pipeline_tests.exports.encoded import DAY, at
 from export_pipeline_tests.objectstore import ObjectStore
@@ -194,6 +197,84 @@ def test_a_person_of_a_day_that_is_done_can_be_erased_while_the_backfill_goes_on
         [request] = erase_now(settings, store, ledger, asked, clock=lambda: scenario.NOW)
     assert request.state == COMPLETE
     objects.remove(settings.data)  # others look for the same bytes on the disk of the store
+
+
+def making(settings: Settings) -> list[str]:
+    """What workers have left, and are about to leave, of exports that are being made."""
+    folder = settings.exports / ".making"
+    if objects.is_remote(folder):
+        begun = [each.path for each in buckets.unfinished(folder)]
+        return [path.name for path in (*begun, *(path for path, _, _ in files_below(folder)))]
+    return [path.name for path in folder.rglob("*")]
+
+
+def be_killed_at_a_window(settings: Settings) -> None:
+    store, ledger = Store(settings), Ledger(settings)
+    export_day(
+        "events", "jsonl", DAY, settings=settings, store=store, ledger=ledger, now=NOW,
+        progress=lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    )  # fmt: skip
+
+
+@pytest.mark.backends("s3")
+def test_what_a_killed_export_had_made_by_workers_is_gone_when_the_next_one_begins(
+    land: Land, environment: dict[str, str], cluster: dask.Cluster
+) -> None:
+    fill(land)
+    settings = by(cluster, environment)
+    processes.die(be_killed_at_a_window, settings)
+    assert making(settings) != []
+    with makers(settings, None):
+        assert making(settings) == []
+
+
+@pytest.mark.backends("s3")
+def test_what_is_being_made_by_workers_stays_when_the_next_export_begins(
+    land: Land, environment: dict[str, str], ledger: Ledger, store: Store, cluster: dask.Cluster
+) -> None:
+    fill(land)
+    settings = by(cluster, environment)
+    found = list[list[str]]()
+
+    def begin_another(_: int) -> None:
+        if not found:
+            with makers(settings, None):
+                found.append(making(settings))
+
+    made = export_day(
+        "events", "jsonl", DAY, settings=settings, store=store, ledger=ledger, now=NOW, progress=begin_another
+    )
+    assert found[0] != []
+    assert (made.rows, export_problems(made.path)) == (ROWS, [])
+
+
+def write_later(begun: composing.Begun, at_it: Path) -> None:
+    at_it.touch()
+    write_late(begun)
+
+
+def be_killed_while_a_worker_writes(settings: Settings, at_it: Path) -> None:
+    with makers(settings, None) as pool:
+        assert isinstance(pool, Cluster)
+        with pool.folder() as folder:
+            pool.leave(write_later, composing.begin(folder / "0"), at_it)
+            until(at_it.exists)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.backends("s3")
+def test_what_a_worker_still_writes_for_a_killed_export_does_not_appear_once_the_next_has_begun(
+    environment: dict[str, str], cluster: dask.Cluster, tmp_path: Path
+) -> None:
+    settings = by(cluster, environment)
+    processes.die(be_killed_while_a_worker_writes, settings, tmp_path / "at-it")
+    with makers(settings, None) as pool:
+        assert making(settings) == []
+        # There are two workers: once both are at this, the one that wrote has ended.
+        meet = [pool.submit(time.sleep, 1.0) for _ in range(2)]
+        for each in meet:
+            each.result()
+        assert making(settings) == []
 
 
 def write_late(begun: composing.Begun) -> None:

@@ -1,17 +1,20 @@
 """Daily partitions: versions rise when, and only when, rows change; what stands is left alone."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from export_pipeline import composing
+from export_pipeline import buckets, composing
 from export_pipeline.errors import DamagedData, InvalidRequest, OutsideRetention
 from export_pipeline.exports import DailyExport, Replaces, live_daily, preview, verify
 from export_pipeline.exports.live import LiveDays
-from export_pipeline.exports.publishing import sweep_unpublished
+from export_pipeline.exports.publishing import making, sweep_unpublished
 from export_pipeline.exports.verification import export_problems
 from export_pipeline.ledger import Ledger
 from export_pipeline.locks import lock
@@ -20,6 +23,7 @@ from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.maintenance import compact_day
 from export_pipeline.store.tables import TABLE_OF
+from export_pipeline_tests import processes
 from export_pipeline_tests.exports.conftest import NOW, Land
 from export_pipeline_tests.exports.encoded import DAY, at
 from export_pipeline_tests.rows import NOON, row, table
@@ -326,3 +330,24 @@ def test_what_a_dead_process_left_of_an_export_is_removed_and_what_appeared_stay
             composing.compose(begun, [b"12345"])
     assert daily().path == live.path
     assert export_problems(live.path) == []
+
+
+def be_killed_while_uploading(settings: Settings, made_in: Path) -> None:
+    with making(settings, made_in, settings.exports / "on_demand" / "exp_1") as place:
+        write(place.folder / "events" / "schema.json", b"{}")
+        composing.begin(place.folder / "events" / "part-00000.jsonl.gz")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("backend", ["s3"], indirect=True)
+def test_an_export_killed_during_an_upload_is_gone_when_another_begins(
+    land: Land, daily: Daily, settings: Settings, tmp_path: Path
+) -> None:
+    land([row(1)])
+    processes.die(be_killed_while_uploading, settings, tmp_path)
+    assert buckets.names(settings.exports) == ["on_demand"]
+    assert len(list(buckets.unfinished(settings.exports))) == 1
+    daily()
+    assert buckets.names(settings.exports) == ["daily"]
+    assert list(buckets.unfinished(settings.exports)) == []
