@@ -1,6 +1,9 @@
 """A database that is lost or damaged is named, and nothing goes on without it."""
 
+import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from export_pipeline.errors import DamagedData
 from export_pipeline.ledger import Ledger
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
+from export_pipeline_tests.conditions import PATIENCE
 from export_pipeline_tests.rows import row, table
 
 Open = Callable[[Settings], object]
@@ -61,3 +65,17 @@ def test_a_directory_in_its_place_is_named(settings: Settings, name: str, use: O
 def test_a_new_deployment_makes_both(settings: Settings) -> None:
     Ledger(settings)
     assert open_catalog(settings) == []
+
+
+def test_a_database_that_another_process_is_making_just_now_is_waited_for(settings: Settings) -> None:
+    settings.root.mkdir(parents=True)
+    with (
+        closing(sqlite3.connect(settings.root / "ledger.db", isolation_level=None)) as other,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        other.execute("begin immediate")
+        opened = threads.submit(Ledger, settings)
+        with pytest.raises(TimeoutError):
+            opened.result(1)
+        other.execute("commit")
+        assert opened.result(PATIENCE).open_batches() == []

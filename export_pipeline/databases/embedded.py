@@ -1,5 +1,7 @@
 """SQLite files of the state root: engines on them, and what it means when one is lost or cannot be used."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from export_pipeline.settings import Settings
 from export_pipeline.storage_full import is_full, no_room
 
 BUSY_SECONDS = 30
+_PAUSE_SECONDS = 0.01
 LOOK = {"read_only": True}
 """The options of a connection for one consistent look."""
 
@@ -36,9 +39,24 @@ def engine(path: Path) -> Engine:
 def _configure(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver opens no transaction by itself; _begin does
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+    _write_ahead(cursor)
+    for pragma in ("synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Have a database log its writes ahead, as a new one does not yet."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # SQLite itself does not wait for others that change the mode, or make the first tables, just now.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _begin(connection: Connection) -> None:
