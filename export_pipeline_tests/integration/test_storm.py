@@ -26,9 +26,7 @@ from export_pipeline.exports import live_daily, verify
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.erasures import COMPLETE
 from export_pipeline.objects import AnyPath
-from export_pipeline.retention.leftovers import sweep_orphans
 from export_pipeline.settings import load
-from export_pipeline.store import Store
 from export_pipeline_tests import processes
 from export_pipeline_tests.integration import worker
 from export_pipeline_tests.integration.contents import held
@@ -300,8 +298,6 @@ def test_a_process_killed_at_any_stage_loses_nothing_and_doubles_nothing(storm: 
 def test_two_minutes_of_everything_with_random_kills(storm: Storm) -> None:
     storm.rage(SOAK_SECONDS, kill_every=1.0)
     storm.calm()
-    # What killed processes left for workers of a cluster is cleared away by the daily retention.
-    sweep_orphans(storm.settings, Store(storm.settings), utc_now(), dry=False)
     check(storm)
     assert storm.kills > SOAK_SECONDS / 6
     assert all(storm.runs[work] > 3 for work in FAULT_POINTS), storm.runs
