@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from export_pipeline import buckets, objects
 from export_pipeline.errors import Conflict, DamagedData, TransientError
-from export_pipeline.exports.publishing import making
+from export_pipeline.exports.publishing import making, sweep_unpublished
 from export_pipeline.ledger import Ledger
 from export_pipeline.ledger.jobs import NewJob
 from export_pipeline.locks import confirm, is_held, lock, lock_soon, members, sessions
@@ -36,8 +37,8 @@ LOCKS = "pid in (select pid from pg_locks where locktype = 'advisory')"
 
 
 @pytest.fixture
-def backend() -> str:
-    return "postgres"
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "postgres"))
 
 
 @pytest.fixture
@@ -342,3 +343,24 @@ def test_a_machine_with_keys_of_its_own_is_refused_before_it_uses_them(
     shutil.rmtree(other.root / "secrets")
     shutil.copytree(settings.root / "secrets", other.root / "secrets")
     assert stranger.erasures.subject(request.id).user_id == "user_00000001"
+
+
+@pytest.mark.parametrize("backend", ["s3+postgres"], indirect=True)
+def test_who_loses_a_lock_and_then_an_upload_to_others_is_told_to_try_again(
+    settings: Settings, other: Settings, postgres_server: Server, database: str, tmp_path: Path
+) -> None:
+    final = settings.exports / "on_demand" / "exp_1"
+
+    def swept() -> bool:
+        sweep_unpublished(other, thoroughly=False)
+        return not list(buckets.unfinished(final))
+
+    with (  # noqa: PT012
+        pytest.raises(TransientError, match="held the lock making-on_demand-exp_1 broke"),
+        making(settings, tmp_path, final) as place,
+        objects.writing(place.folder / "part", absent=True) as file,
+    ):
+        file.write(bytes(objects.PART_BYTES + 1))
+        assert not swept()
+        assert postgres_server.end_sessions(name_of(database), LOCKS)
+        until(swept)

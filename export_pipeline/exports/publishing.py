@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from export_pipeline import buckets, composing, locks, objects
-from export_pipeline.errors import Conflict, TransientError
+from export_pipeline.errors import Conflict, DamagedData, TransientError
 from export_pipeline.exports.layout import MANIFEST, PIECES, descriptions
 from export_pipeline.exports.manifest import Manifest
 from export_pipeline.files import flush, to_json
@@ -132,6 +132,10 @@ def making(settings: Settings, made_in: Path, final: AnyPath) -> Iterator[Making
         _remove_unpublished(final)
         try:
             yield _Prefix(final, final, spill)
+        except (OSError, DamagedData):
+            # Files that are missing may have been removed by others, who took the place for a dead process's.
+            locks.confirm()
+            raise
         finally:
             with suppress(TransientError):
                 locks.confirm()  # otherwise it may be another's who works there by now
