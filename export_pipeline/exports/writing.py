@@ -337,12 +337,13 @@ class _Parts:
         """End the last part; what was written, once the second reader has found the same."""
         self._end()
         together = Content()
-        files = tuple(self._checked(part, together) for part in self._parts)
+        entries = tuple(self._checked(part, together) for part in self._parts)
+        self._settle()
         if self._settled:
             self._settled.result()
         if together.problems:
             raise DamagedData(f"{self._data_type} read back: {together.problems[0]}")
-        return Written(files, together.days)
+        return Written(entries, together.days)
 
     def _checked(self, part: _Part, together: Content) -> FileEntry:
         found = Content()
