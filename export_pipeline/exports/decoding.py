@@ -5,10 +5,12 @@ Owns which row groups are read, which of their rows count, and which are kept fo
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from threading import Lock
 
 import numpy as np
@@ -19,6 +21,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from export_pipeline import objects
+from export_pipeline.ahead import in_order
 from export_pipeline.events.catalogue import DATA_TYPES, DataType
 from export_pipeline.exports.encoding import instants
 from export_pipeline.exports.scanning import Scan
@@ -32,6 +35,9 @@ _CACHED_BYTES = 1 << 25
 
 _SOME_ROWS = 1 << 16
 """Counted at once."""
+
+_COUNTED_AT_ONCE = 2
+"""Files, before whose rows are counted no window of a day is made."""
 
 _DISTINCT = ("data", "eventId")
 """Texts that differ from row to row; the others are read as the dictionaries they are stored as."""
@@ -79,17 +85,12 @@ def histogram(scan: Scan, begin: datetime, length: timedelta, unit: timedelta) -
     """
     window = Window(begin, begin + length, None)
     counts = np.zeros(length // unit, np.int64)
-    for file, groups in _overlapping(scan, _us(window.begin), _us(window.end)):
-        with _opened(scan, file) as opened:
-            for batch in opened.iter_batches(
-                _SOME_ROWS, groups, columns=_keys(scan, window), use_threads=False
-            ):
-                rows = pa.Table.from_batches([batch])
-                units = (instants(rows) - _us(begin))[_wanted(scan, [window], rows)] // (unit // _MICROSECOND)
-                if len(units):
-                    first = units.min()
-                    found = np.bincount(units - first)
-                    counts[first : first + len(found)] += found
+    with ThreadPoolExecutor(_COUNTED_AT_ONCE) as threads:
+        files = _overlapping(scan, _us(window.begin), _us(window.end))
+        count = partial(_counted, scan, window, unit)
+        with closing(in_order(threads.submit, count, files, 2 * _COUNTED_AT_ONCE)) as found:
+            for first, each in chain.from_iterable(found):
+                counts[first : first + len(each)] += each
     there = np.flatnonzero(counts)
     return there, counts[there]
 
@@ -177,6 +178,24 @@ def _overlapping(scan: Scan, begin: int, end: int) -> Iterator[tuple[_File, list
         groups = [number for number, (low, high) in enumerate(file.ranges) if low < end and high >= begin]
         if groups:
             yield file, groups
+
+
+def _counted(
+    scan: Scan, window: Window, unit: timedelta, overlapping: tuple[_File, list[int]]
+) -> list[tuple[int, Longs]]:
+    """The rows of a file that are of ``window``, some thousand at a time: the first unit that holds some, and
+    how many it and each that follows hold."""
+    file, groups = overlapping
+    counted = []
+    with _opened(scan, file) as opened:
+        for batch in opened.iter_batches(_SOME_ROWS, groups, columns=_keys(scan, window), use_threads=False):
+            rows = pa.Table.from_batches([batch])
+            us = (instants(rows) - _us(window.begin))[_wanted(scan, [window], rows)]
+            if len(us):
+                units = us // (unit // _MICROSECOND)
+                first = int(units.min())
+                counted.append((first, np.bincount(units - first)))
+    return counted
 
 
 def _keys(scan: Scan, window: Window) -> list[str]:
