@@ -37,7 +37,7 @@ _SOME_ROWS = 1 << 16
 """Counted at once."""
 
 _COUNTED_AT_ONCE = 2
-"""Files, before whose rows are counted no window of a day is made."""
+"""Files whose rows are counted side by side; before they all are, no window of a day is made."""
 
 _DISTINCT = ("data", "eventId")
 """Texts that differ from row to row; the others are read as the dictionaries they are stored as."""
